@@ -1,0 +1,2 @@
+//! AgentPool.
+#![forbid(unsafe_code)]

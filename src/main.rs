@@ -1,0 +1,2 @@
+//! agentpool
+fn main() {}
