@@ -1,2 +1,28 @@
-//! AgentPool.
+//! AgentPool shares a GPU budget among LLM agents: one decision for all of them, explained.
+//!
+//! Data flows one way, and the modules stand in that order:
+//!
+//! ```text
+//!  AgentPool ──api──▶ ValidPool ─┐
+//!  pods, nodes, workloads ───────┤ observe (controller)
+//!  /metrics ───────signals───────┘
+//!                                ▼
+//!              Snapshot ──allocation──▶ target shares ──sharing──▶ Plan ──apply, report (controller)──▶ cluster
+//! ```
+//!
+//! `units`, `allocation` and `sharing` are pure: values in, values out, the time as an argument. A test
+//! (`tests/house.rs`) fails when they name a Kubernetes client, an async runtime or a clock.
 #![forbid(unsafe_code)]
+
+pub mod units;
+
+pub mod api;
+pub mod signals;
+
+pub mod allocation;
+pub mod sharing;
+
+pub mod controller;
+
+pub mod cli;
+pub mod telemetry;

@@ -1,0 +1,1 @@
+//! The AgentPool types, their CEL rules, conditions and reasons; AgentPool -> ValidPool, once.
