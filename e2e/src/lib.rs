@@ -1,1 +1,4 @@
 //! The test bench.
+#![forbid(unsafe_code)]
+
+pub mod engine;
