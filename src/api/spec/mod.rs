@@ -1,0 +1,113 @@
+mod agent;
+mod device;
+mod metrics;
+mod policy;
+
+pub use agent::{AgentSpec, ModelSpec, ReplicasSpec, WorkloadKind, WorkloadRef};
+pub use device::{DeviceSpec, SharingSpec, SharingType, TimeSliceResource, TimeSlicingSpec};
+pub use metrics::{CustomMetrics, Engine, MetricSource, MetricsOverride, MetricsSpec, OnStale, PrometheusRef, StaleAction};
+pub use policy::{BehaviorSpec, DisruptionSpec, PolicySpec, PolicyType, ScaleRule};
+
+use super::status::AgentPoolStatus;
+use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// What the pool is to do: which agents share which GPUs, by which policy.
+#[derive(CustomResource, KubeSchema, Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[kube(
+    group = "agentpool.dev",
+    version = "v1alpha1",
+    kind = "AgentPool",
+    plural = "agentpools",
+    shortname = "ap",
+    category = "all",
+    namespaced,
+    status = "AgentPoolStatus",
+    derive = "PartialEq",
+    doc = "Several LLM agents that share a GPU budget. The operator reads their load, computes every agent's GPU share, and enforces it through replica counts and GPU requests of their workloads. Status says why each agent got what it got.",
+    printcolumn(name = "Mode", type_ = "string", json_path = ".spec.mode"),
+    printcolumn(name = "Policy", type_ = "string", json_path = ".spec.policy.type"),
+    printcolumn(name = "Sharing", type_ = "string", json_path = ".spec.devices[0].sharing.type"),
+    printcolumn(name = "GPUs", type_ = "string", json_path = ".status.capacity.usable"),
+    printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type=='Ready')].status"),
+    printcolumn(name = "Reason", type_ = "string", json_path = ".status.conditions[?(@.type=='Ready')].reason"),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+)]
+#[kube(crates(kube_core = "::kube::core"))]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("!has(self.devices[0].gpus) || self.agents.map(a, type(a.minShare) == int ? a.minShare * 1000 : int(quantity(a.minShare).asApproximateFloat() * 1000.0 + 0.5)).sum() <= (type(self.devices[0].gpus) == int ? self.devices[0].gpus * 1000 : int(quantity(self.devices[0].gpus).asApproximateFloat() * 1000.0 + 0.5))").message("the sum of agents[].minShare must not exceed devices[0].gpus"),
+    validation = Rule::new("self.agents.all(a, self.agents.exists_one(b, a.workloadRef.kind == b.workloadRef.kind && a.workloadRef.name == b.workloadRef.name))").message("each workload may belong to one agent only: agents[].workloadRef must be unique"),
+    validation = Rule::new("self.devices[0].sharing.type == 'WholeGPU' || self.agents.all(a, a.model.gpusPerReplica == 1)").message("agents[].model.gpusPerReplica above 1 needs devices[].sharing.type WholeGPU: a replica on a shared GPU uses one time-slice or one MIG instance"),
+    validation = Rule::new("self.devices[0].sharing.type == 'MIG' || self.agents.all(a, a.model.speedExponent == '1')").message("agents[].model.speedExponent below 1 applies to MIG only: whole GPUs and time-slices are linear"),
+    validation = Rule::new("self.devices[0].sharing.type != 'TimeSlicing' || self.agents.all(a, has(a.model.memoryPerReplica))").message("agents[].model.memoryPerReplica is required with TimeSlicing: nothing else keeps the copies on one GPU within its memory"),
+    validation = Rule::new("self.devices[0].sharing.type != 'MIG' || self.agents.all(a, has(a.model.memoryPerReplica))").message("agents[].model.memoryPerReplica is required with MIG: it decides the smallest instance that holds the model")
+)]
+pub struct AgentPoolSpec {
+    /// Auto: decide and write. Observe: compute and explain, write nothing but status. Required.
+    pub mode: Mode,
+
+    /// GPUs of the pool; exactly one item in v1alpha1.
+    #[schemars(length(min = 1, max = 1), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
+    pub devices: Vec<DeviceSpec>,
+
+    /// How a decided GPU request reaches the pods.
+    #[serde(default)]
+    pub requests: RequestsSpec,
+
+    /// How shares are decided.
+    #[serde(default)]
+    pub policy: PolicySpec,
+
+    /// Where load comes from; defaults for all agents.
+    #[serde(default)]
+    pub metrics: MetricsSpec,
+
+    /// The agents: 1 to 64, names unique.
+    #[schemars(length(min = 1, max = 64), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
+    pub agents: Vec<AgentSpec>,
+}
+
+/// What the operator may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Mode {
+    /// Compute and explain; write nothing but status.
+    Observe,
+    /// Decide and write.
+    Auto,
+}
+
+/// How a decided GPU request reaches the pods.
+#[derive(KubeSchema, Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RequestsSpec {
+    /// Template: the workload's pod template is patched, its controller replaces the pods. Default Template.
+    #[serde(default)]
+    pub via: RequestsVia,
+
+    /// Whether a GPU request in the template that another field manager owns (kubectl, Helm, GitOps) may be replaced.
+    /// Refused: the agent keeps its request and a condition says so. Allowed: the old value is remembered on the workload, and
+    /// the operator stops when somebody puts it back. Default Refused.
+    #[serde(default)]
+    pub take_over: TakeOver,
+}
+
+/// How a decided GPU request reaches the pods.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum RequestsVia {
+    /// Through the workload's pod template.
+    #[default]
+    Template,
+}
+
+/// Whether somebody else's GPU request may be replaced.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum TakeOver {
+    /// Never.
+    #[default]
+    Refused,
+    /// Yes; the old value is remembered.
+    Allowed,
+}
+
