@@ -4,47 +4,68 @@
 //! one planner orders the changes so that nothing is placed before what it needs is free. Plans are level-triggered: each
 //! tick plans anew from what is observed, so a crash at any step is just another starting point.
 
+mod decide;
+mod fit;
+#[cfg(test)]
+mod fixtures;
+mod ground;
+mod hysteresis;
+mod market;
+mod mig;
+mod packer;
+mod planner;
+mod survey;
 mod types;
+mod victims;
+mod whole_gpu;
 
+pub use hysteresis::Memory;
 pub use types::{
     AgentObserved, AgentShape, Behavior, Extent, Hold, HoldReason, InstanceFacts, Node, Observed,
     Plan, Pod, PodState, PoolShape, Quantum, Restore, Rollout, Step, Strategy, Survey,
 };
 
 use crate::allocation::Allotment;
+use ground::Ground;
+use market::Market;
 use std::time::Duration;
 
-/// What planning remembers between ticks: recent recommendations, for the stabilization windows. Bounded.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct Memory {}
-
 /// What is there to be shared, and the range of every agent.
-pub fn survey(_shape: &PoolShape, observed: &Observed) -> Survey {
-    Survey {
-        capacity: Default::default(),
-        found: None,
-        foreign: Default::default(),
-        agents: vec![Extent::default(); observed.agents.len()],
+pub fn survey(shape: &PoolShape, observed: &Observed) -> Survey {
+    if shape.agents.len() != observed.agents.len() {
+        return survey::nothing(observed.agents.len(), Vec::new());
     }
+    let observed = ground::reveal(shape, observed);
+    let ground = Ground::new(&observed);
+    survey::partitions(&Market::open(shape, &ground))
 }
 
 /// The steps that move the cluster from what is observed towards what is decided. `now` is monotonic, since any fixed start.
 pub fn plan(
-    _shape: &PoolShape,
+    shape: &PoolShape,
     observed: &Observed,
-    _decision: &[Allotment],
+    decision: &[Allotment],
     memory: &Memory,
-    _now: Duration,
+    now: Duration,
 ) -> (Plan, Memory) {
     let n = observed.agents.len();
-    (
-        Plan {
+    if shape.agents.len() != n || decision.len() != n {
+        // Without a decision for each agent nothing is decided for any.
+        let plan = Plan {
             quanta: vec![None; n],
             holds: vec![None; n],
             memory_bound: vec![None; n],
             unmet: vec![None; n],
             ..Plan::default()
-        },
-        memory.clone(),
-    )
+        };
+        return (plan, memory.clone());
+    }
+    let observed = ground::reveal(shape, observed);
+    let ground = Ground::new(&observed);
+    let market = Market::open(shape, &ground);
+    let capacity = survey::partitions(&market).capacity;
+    let mut memory = memory.clone();
+    memory.retain(shape.agents.iter().map(|agent| agent.name.as_str()));
+    let decided = decide::decide(&market, capacity, decision, &mut memory, now);
+    (planner::plan(&market, decided), memory)
 }

@@ -205,6 +205,8 @@ pub struct Survey {
     pub foreign: MilliGpus,
     /// Per agent, in order.
     pub agents: Vec<Extent>,
+    /// What had to be assumed because a label is missing, for people; empty when nothing was.
+    pub notes: Vec<String>,
 }
 
 /// The range one agent can have, and what it has.

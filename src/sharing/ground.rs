@@ -1,0 +1,168 @@
+//! What the nodes offer, who holds it, and what is promised already.
+
+use super::types::{AgentObserved, Node, Observed, Pod, PodState, PoolShape, Strategy};
+use crate::units::GpuResource;
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+/// One resource on one node, in units of the resource.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Spot {
+    /// Pods may land here.
+    pub schedulable: bool,
+    /// What the pool may hold here: allocatable less foreign pods; on a cordoned node only what its live pods hold there now.
+    pub pool: u64,
+    /// Free for a new pod now: allocatable less the requests of every pod, terminating ones included.
+    pub free: u64,
+}
+
+/// The cluster as the planner reads it.
+pub(super) struct Ground<'a> {
+    /// The agents, with their pods.
+    pub agents: &'a [AgentObserved],
+    /// The nodes.
+    pub nodes: &'a [Node],
+    index: BTreeMap<&'a str, usize>,
+}
+
+impl<'a> Ground<'a> {
+    /// Reads `observed`, which must have gone through [`reveal`].
+    pub fn new(observed: &'a Observed) -> Self {
+        let index = observed
+            .nodes
+            .iter()
+            .enumerate()
+            .map(|(i, node)| (node.name.as_str(), i))
+            .collect();
+        Self {
+            agents: &observed.agents,
+            nodes: &observed.nodes,
+            index,
+        }
+    }
+
+    /// The node a pod is bound to: `None` when it is unbound or its node is gone.
+    pub fn node_of(&self, pod: &Pod) -> Option<usize> {
+        self.index.get(pod.node.as_deref()?).copied()
+    }
+
+    /// `resource` on every node, in order of nodes.
+    pub fn spots(&self, resource: &GpuResource) -> Vec<Spot> {
+        let mut spots: Vec<Spot> = self
+            .nodes
+            .iter()
+            .map(|node| {
+                let of = |map: &BTreeMap<GpuResource, u32>| {
+                    map.get(resource).copied().map_or(0, u64::from)
+                };
+                let allocatable = of(&node.allocatable);
+                Spot {
+                    schedulable: node.schedulable,
+                    pool: if node.schedulable {
+                        allocatable.saturating_sub(of(&node.foreign))
+                    } else {
+                        0
+                    },
+                    free: if node.schedulable {
+                        allocatable.saturating_sub(of(&node.used))
+                    } else {
+                        0
+                    },
+                }
+            })
+            .collect();
+        for pod in self.agents.iter().flat_map(|agent| &agent.pods) {
+            if pod.state == PodState::Terminating {
+                continue;
+            }
+            if let Some(at) = self.node_of(pod)
+                && !spots[at].schedulable
+            {
+                spots[at].pool += pod.requests.get(resource).copied().map_or(0, u64::from);
+            }
+        }
+        spots
+    }
+
+    /// Replicas of `agent` that are in its spec and have no bound pod with what the template asks for: the scheduler will
+    /// place them as soon as it can.
+    pub fn promised(&self, agent: usize) -> u64 {
+        let agent = &self.agents[agent];
+        let bound = agent
+            .pods
+            .iter()
+            .filter(|pod| {
+                pod.node.is_some()
+                    && pod.state != PodState::Terminating
+                    && covers(&pod.requests, &agent.template)
+            })
+            .count() as u64;
+        u64::from(agent.replicas).saturating_sub(bound)
+    }
+
+    /// Sizes of the replicas that will ask for `resource` and have no node yet, with how many there are of each.
+    pub fn promises(&self, resource: &GpuResource) -> BTreeMap<u32, u64> {
+        let mut sizes = BTreeMap::new();
+        for (i, agent) in self.agents.iter().enumerate() {
+            let size = agent.template.get(resource).copied().unwrap_or(0);
+            let promised = self.promised(i);
+            if size > 0 && promised > 0 {
+                *sizes.entry(size).or_insert(0) += promised;
+            }
+        }
+        sizes
+    }
+}
+
+/// Whether a pod asks for what the template asks for, GPU by GPU.
+pub(super) fn covers(
+    requests: &BTreeMap<GpuResource, u32>,
+    template: &BTreeMap<GpuResource, u32>,
+) -> bool {
+    let nonzero = |map: &BTreeMap<GpuResource, u32>| {
+        map.iter()
+            .filter(|(_, count)| **count > 0)
+            .map(|(resource, count)| (resource.clone(), *count))
+            .collect::<Vec<_>>()
+    };
+    nonzero(requests) == nonzero(template)
+}
+
+/// `observed`, and where the nodes are hidden one node in their place that has what is declared and holds all pods of the pool.
+pub(super) fn reveal<'a>(shape: &PoolShape, observed: &'a Observed) -> Cow<'a, Observed> {
+    if !shape.nodes_hidden {
+        return Cow::Borrowed(observed);
+    }
+    let gpus = u32::try_from(shape.declared_gpus.unwrap_or_default().0 / 1000).unwrap_or(u32::MAX);
+    let mut node = Node {
+        schedulable: true,
+        gpus,
+        ..Node::default()
+    };
+    match &shape.strategy {
+        Strategy::WholeGpu => {
+            node.allocatable.insert(GpuResource::whole(), gpus);
+        }
+        Strategy::TimeSlicing {
+            resource,
+            slices_per_gpu,
+        } => {
+            node.slices_per_gpu = *slices_per_gpu;
+            let tokens = gpus.saturating_mul(slices_per_gpu.unwrap_or(1));
+            node.allocatable.insert(resource.clone(), tokens);
+        }
+        Strategy::Mig => {}
+    }
+    let mut observed = observed.clone();
+    for pod in observed.agents.iter_mut().flat_map(|agent| &mut agent.pods) {
+        if pod.node.is_some() {
+            pod.node = Some(node.name.clone());
+            for (resource, count) in &pod.requests {
+                let used = node.used.entry(resource.clone()).or_insert(0);
+                *used = used.saturating_add(*count);
+            }
+        }
+    }
+    observed.nodes = vec![node];
+    Cow::Owned(observed)
+}

@@ -1,0 +1,217 @@
+//! What a strategy offers: the units that exist and the menu of quanta they make for each agent.
+
+use super::ground::{Ground, Spot};
+use super::types::{AgentShape, PoolShape, Quantum, Strategy};
+use super::{mig, whole_gpu};
+use crate::units::{GpuResource, Mebibytes, MilliGpus};
+use std::collections::BTreeMap;
+
+/// Most lines of one menu; longer ranges keep their ends and every n-th line between.
+const MENU_LINES: u64 = 256;
+
+/// One kind of thing a replica can ask for.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Unit {
+    /// What a container asks for.
+    pub resource: GpuResource,
+    /// Share of one, milli-GPUs.
+    pub share: u64,
+    /// Usable memory of one, where it bounds a model.
+    pub memory: Option<Mebibytes>,
+    /// Where it is.
+    pub spots: Vec<Spot>,
+}
+
+impl Unit {
+    /// How many the pool may hold.
+    pub fn total(&self) -> u64 {
+        self.spots
+            .iter()
+            .map(|spot| spot.pool)
+            .fold(0, u64::saturating_add)
+    }
+
+    /// How many replicas of `size` the pool could hold, were it alone.
+    fn places(&self, size: u32) -> u64 {
+        let size = u64::from(size.max(1));
+        self.spots
+            .iter()
+            .map(|spot| spot.pool / size)
+            .fold(0, u64::saturating_add)
+    }
+}
+
+/// Partitions on offer: whole GPUs, or MIG instances.
+pub(super) struct Market<'a> {
+    pub shape: &'a PoolShape,
+    pub ground: &'a Ground<'a>,
+    /// The units, smallest share first.
+    pub units: Vec<Unit>,
+    /// What had to be assumed, for people.
+    pub notes: Vec<String>,
+}
+
+impl<'a> Market<'a> {
+    /// The market of a partitioning strategy; time-slicing has no partitions and offers nothing here.
+    pub fn open(shape: &'a PoolShape, ground: &'a Ground<'a>) -> Self {
+        let (units, notes) = match shape.strategy {
+            Strategy::WholeGpu => (vec![whole_gpu::unit(ground)], Vec::new()),
+            Strategy::Mig => mig::units(ground),
+            Strategy::TimeSlicing { .. } => (Vec::new(), Vec::new()),
+        };
+        Self {
+            shape,
+            ground,
+            units,
+            notes,
+        }
+    }
+
+    /// How many of a unit one replica of the agent asks for.
+    fn count(&self, agent: &AgentShape) -> u32 {
+        match self.shape.strategy {
+            Strategy::WholeGpu => agent.gpus_per_replica.max(1),
+            Strategy::TimeSlicing { .. } | Strategy::Mig => 1,
+        }
+    }
+
+    /// Units whose memory holds the agent's model.
+    fn permitted<'m>(&'m self, agent: &'m AgentShape) -> impl Iterator<Item = &'m Unit> {
+        let count = u64::from(self.count(agent));
+        self.units
+            .iter()
+            .filter(move |unit| match (agent.memory_per_replica, unit.memory) {
+                (Some(need), Some(usable)) => need.0 <= usable.0.saturating_mul(count),
+                _ => true,
+            })
+    }
+
+    fn quantum(&self, unit: &Unit, replicas: u64, count: u32) -> Quantum {
+        Quantum {
+            replicas: u32::try_from(replicas).unwrap_or(u32::MAX),
+            resource: unit.resource.clone(),
+            count,
+            share: MilliGpus(unit.share) * u64::from(count) * replicas,
+        }
+    }
+
+    /// The unit of a resource.
+    pub fn unit(&self, resource: &GpuResource) -> Option<&Unit> {
+        self.units.iter().find(|unit| unit.resource == *resource)
+    }
+
+    /// What `replicas` of a template amount to; `None` when the template asks for anything but one unit of this market.
+    pub fn priced(&self, template: &BTreeMap<GpuResource, u32>, replicas: u32) -> Option<Quantum> {
+        let mut asked = template.iter().filter(|(_, count)| **count > 0);
+        let (resource, count) = asked.next()?;
+        if asked.next().is_some() {
+            return None;
+        }
+        let unit = self.unit(resource)?;
+        Some(self.quantum(unit, u64::from(replicas), *count))
+    }
+
+    /// What the agent has: its template times its replicas, or what a swap in progress is to end with.
+    pub fn in_force(&self, i: usize) -> Option<Quantum> {
+        let agent = &self.ground.agents[i];
+        match &agent.restore {
+            Some(restore) => {
+                let to = GpuResource::parse(&restore.to).ok()?;
+                let count = self.count(&self.shape.agents[i]);
+                self.priced(&BTreeMap::from([(to, count)]), restore.to_replicas)
+            }
+            None => self.priced(&agent.template, agent.replicas),
+        }
+    }
+
+    /// Whether a quantum is one that the strategy would offer the agent, whatever is free.
+    pub fn offers(&self, i: usize, quantum: &Quantum) -> bool {
+        let agent = &self.shape.agents[i];
+        quantum.count == self.count(agent)
+            && self
+                .permitted(agent)
+                .any(|unit| unit.resource == quantum.resource)
+    }
+
+    /// The smallest difference between two quanta that a move can make, milli-GPUs.
+    pub fn step(&self, i: usize) -> u64 {
+        let agent = &self.shape.agents[i];
+        let smallest = self.permitted(agent).map(|unit| unit.share).min();
+        smallest
+            .unwrap_or(0)
+            .saturating_mul(u64::from(self.count(agent)))
+    }
+
+    /// What the agent could have: from `fewest` replicas to the first quantum of each unit that covers `upto` milli-GPUs.
+    pub fn menu(&self, i: usize, fewest: u32, upto: u64) -> Vec<Quantum> {
+        let agent = &self.shape.agents[i];
+        let count = self.count(agent);
+        let mut menu = Vec::new();
+        for unit in self.permitted(agent) {
+            let each = unit.share.saturating_mul(u64::from(count)).max(1);
+            let fewest = u64::from(fewest);
+            let most = u64::from(agent.max_replicas)
+                .min(unit.places(count))
+                .min(upto.div_ceil(each).max(fewest));
+            if most < fewest {
+                continue;
+            }
+            let stride = (most - fewest) / MENU_LINES + 1;
+            let mut replicas = fewest;
+            while replicas < most {
+                menu.push(self.quantum(unit, replicas, count));
+                // The lines that matter most are those next to the target.
+                replicas += if most - replicas > MENU_LINES / 2 {
+                    stride
+                } else {
+                    1
+                };
+            }
+            menu.push(self.quantum(unit, most, count));
+        }
+        menu
+    }
+
+    /// The range of what the agent could have within `budget`, were it alone: shares of the smallest and the largest quantum.
+    pub fn range(&self, i: usize, budget: u64) -> (MilliGpus, MilliGpus) {
+        let agent = &self.shape.agents[i];
+        let count = self.count(agent);
+        let (mut floor, mut ceiling) = (None::<(bool, MilliGpus)>, MilliGpus::ZERO);
+        for unit in self.permitted(agent) {
+            let each = unit.share.saturating_mul(u64::from(count)).max(1);
+            let most = u64::from(agent.max_replicas)
+                .min(unit.places(count))
+                .min(budget / each);
+            let fewest = u64::from(agent.min_replicas).min(most);
+            if most > 0 {
+                // A unit that holds the minimum goes before one that does not.
+                let short = most < u64::from(agent.min_replicas);
+                let low = (short, self.quantum(unit, fewest, count).share);
+                floor = Some(floor.map_or(low, |floor| floor.min(low)));
+                ceiling = ceiling.max(self.quantum(unit, most, count).share);
+            }
+        }
+        (floor.map_or(MilliGpus::ZERO, |(_, floor)| floor), ceiling)
+    }
+
+    /// Why the agent can have nothing at all, when that is so.
+    pub fn refusal(&self, i: usize) -> Option<String> {
+        let agent = &self.shape.agents[i];
+        if self.units.iter().all(|unit| unit.total() == 0) {
+            return Some("no node offers the pool's GPU resource".to_owned());
+        }
+        let largest = self
+            .units
+            .iter()
+            .filter(|unit| unit.total() > 0)
+            .max_by_key(|unit| unit.memory)?;
+        let count = u64::from(self.count(agent));
+        let (need, usable) = (agent.memory_per_replica?, largest.memory?);
+        (need.0 > usable.0.saturating_mul(count)).then(|| {
+            format!(
+                "one replica needs {need} of GPU memory; {count} of the largest unit that exists, {}, with {usable} each",
+                largest.resource
+            )
+        })
+    }
+}

@@ -1,0 +1,89 @@
+//! Which pods go first on a scale-in.
+
+use super::fit::{self, Part};
+use super::ground::Ground;
+use super::market::Market;
+use super::types::{Pod, PodState, Quantum};
+use std::cmp::Ordering;
+
+/// The pods of agent `i` to cut when it goes down to `to` replicas, first the one that is missed least: not scheduled,
+/// on a node that is gone, loading, then ready with the least load; ties by name.
+///
+/// `first` counts per node the pods that must go so that a larger replica finds its place; they precede other bound pods.
+pub(super) fn pick(
+    ground: &Ground<'_>,
+    i: usize,
+    to: u32,
+    first: &std::collections::BTreeMap<usize, u64>,
+) -> Vec<String> {
+    let agent = &ground.agents[i];
+    let mut live: Vec<&Pod> = agent
+        .pods
+        .iter()
+        .filter(|pod| pod.state != PodState::Terminating)
+        .collect();
+    let cut = live.len().saturating_sub(to as usize);
+    live.sort_by(|a, b| order(ground, a, b));
+    let mut wanted = first.clone();
+    let mut chosen: Vec<&Pod> = Vec::new();
+    let mut rest: Vec<&Pod> = Vec::new();
+    for pod in live {
+        let at = ground.node_of(pod);
+        let place = at.and_then(|at| wanted.get_mut(&at)).filter(|n| **n > 0);
+        match place {
+            Some(n) => {
+                *n -= 1;
+                chosen.push(pod);
+            }
+            None if pod.node.is_none() || at.is_none() => chosen.push(pod),
+            None => rest.push(pod),
+        }
+    }
+    chosen.extend(rest);
+    chosen.truncate(cut);
+    chosen.into_iter().map(|pod| pod.name.clone()).collect()
+}
+
+fn order(ground: &Ground<'_>, a: &Pod, b: &Pod) -> Ordering {
+    let class = |pod: &Pod| match pod.state {
+        _ if pod.node.is_none() => 0,
+        _ if ground.node_of(pod).is_none() => 1,
+        PodState::Pending | PodState::Loading | PodState::Terminating => 2,
+        PodState::Ready => 3,
+    };
+    // A ready pod whose load is not known may be the busiest.
+    let load = |pod: &Pod| match pod.load {
+        Some(load) if load.is_finite() && load >= 0.0 => load,
+        _ => f64::INFINITY,
+    };
+    class(a)
+        .cmp(&class(b))
+        .then(load(a).total_cmp(&load(b)))
+        .then(a.name.cmp(&b.name))
+}
+
+/// Per agent and node: pods that must go so that everything decided finds its place.
+pub(super) fn required(
+    market: &Market<'_>,
+    quanta: &[Option<Quantum>],
+) -> Vec<std::collections::BTreeMap<usize, u64>> {
+    let mut required = vec![std::collections::BTreeMap::new(); quanta.len()];
+    for unit in &market.units {
+        let (who, parts): (Vec<usize>, Vec<Part>) = quanta
+            .iter()
+            .enumerate()
+            .filter_map(|(i, quantum)| {
+                let quantum = quantum.as_ref().filter(|q| q.resource == unit.resource)?;
+                let replicas = u64::from(quantum.replicas);
+                let part = Part::of(market.ground, i, &unit.resource, quantum.count, replicas);
+                Some((i, part))
+            })
+            .unzip();
+        if let Some(gone) = fit::arrange(&unit.spots, &parts) {
+            for (i, gone) in who.into_iter().zip(gone) {
+                required[i] = gone;
+            }
+        }
+    }
+    required
+}
