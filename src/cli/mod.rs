@@ -1,1 +1,69 @@
-//! cli
+//! The command line: one file a subcommand.
+
+mod run;
+mod values;
+mod version;
+
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+
+/// The command line of `agentpool`.
+#[derive(Debug, Parser)]
+#[command(name = "agentpool", version, about, propagate_version = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the operator.
+    Run(Box<run::RunArgs>),
+    /// Print the version.
+    Version,
+}
+
+/// Parses the command line and does what it says. Exit codes: 0 done, 1 failed, 2 the command line is wrong.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match cli.command {
+        Command::Run(args) => run::main(*args),
+        Command::Version => version::main(),
+    }
+}
+
+/// Says what went wrong on standard error.
+fn complain(error: &dyn std::fmt::Display) {
+    eprintln!("error: {error}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_flag_of_run_has_an_environment_variable_of_its_own_name() {
+        let command = Cli::command();
+        let run = command.find_subcommand("run");
+        let mut seen = 0;
+        for arg in run.into_iter().flat_map(clap::Command::get_arguments) {
+            let Some(long) = arg.get_long().filter(|l| !matches!(*l, "help" | "version")) else {
+                continue;
+            };
+            let expected = format!("AGENTPOOL_{}", long.replace('-', "_").to_uppercase());
+            assert_eq!(
+                arg.get_env().and_then(|e| e.to_str()),
+                Some(expected.as_str()),
+                "--{long}"
+            );
+            seen += 1;
+        }
+        assert!(seen >= 15, "only {seen} flags seen");
+    }
+}

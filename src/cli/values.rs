@@ -1,0 +1,173 @@
+//! Parsers of flag values; each error says what would be right.
+
+use crate::units::parse_duration;
+use std::time::Duration;
+
+/// A duration within bounds.
+pub(super) fn duration(text: &str, min: Duration, max: Duration) -> Result<Duration, String> {
+    let value = parse_duration(text).map_err(|e| e.to_string())?;
+    if value < min || value > max {
+        return Err(format!("must be between {min:?} and {max:?}"));
+    }
+    Ok(value)
+}
+
+/// A number of bytes: `4194304`, `512Ki`, `4Mi`; between 64Ki and 64Mi.
+pub(super) fn bytes(text: &str) -> Result<usize, String> {
+    let (digits, factor) = match (text.strip_suffix("Ki"), text.strip_suffix("Mi")) {
+        (Some(digits), _) => (digits, 1 << 10),
+        (_, Some(digits)) => (digits, 1 << 20),
+        _ => (text, 1),
+    };
+    digits
+        .parse::<usize>()
+        .ok()
+        .and_then(|n| n.checked_mul(factor))
+        .filter(|n| (64 << 10..=64 << 20).contains(n))
+        .ok_or_else(|| "must be a number of bytes such as 4Mi, between 64Ki and 64Mi".to_owned())
+}
+
+/// A DNS label (RFC 1123), as Kubernetes names namespaces.
+pub(super) fn dns_label(text: &str) -> Result<String, String> {
+    if is_dns_name(text, 63, false) {
+        Ok(text.to_owned())
+    } else {
+        Err(
+            "must be lower-case letters, digits and '-', at most 63, with a letter or digit first and last"
+                .to_owned(),
+        )
+    }
+}
+
+/// A DNS subdomain (RFC 1123), as Kubernetes names pods and leases.
+pub(super) fn dns_subdomain(text: &str) -> Result<String, String> {
+    if is_dns_name(text, 253, true) {
+        Ok(text.to_owned())
+    } else {
+        Err("must be lower-case letters, digits, '-' and '.', at most 253, with a letter or digit first and last"
+            .to_owned())
+    }
+}
+
+fn is_dns_name(text: &str, max: usize, dots: bool) -> bool {
+    let label = |l: &str| {
+        !l.is_empty()
+            && !l.starts_with('-')
+            && !l.ends_with('-')
+            && l.bytes()
+                .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+    };
+    text.len() <= max && text.split('.').all(label) && (dots || !text.contains('.'))
+}
+
+/// A named Prometheus server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct MetricSource {
+    pub(super) name: String,
+    pub(super) url: http::Uri,
+}
+
+/// `NAME=URL`, for example `prom=http://prometheus.monitoring:9090`.
+pub(super) fn metric_source(text: &str) -> Result<MetricSource, String> {
+    let (name, url) = text
+        .split_once('=')
+        .ok_or("must be NAME=URL, for example prom=http://prometheus.monitoring:9090")?;
+    let name = dns_label(name).map_err(|e| format!("the name {name:?} {e}"))?;
+    let url: http::Uri = url
+        .parse()
+        .map_err(|e| format!("{url:?} is not a URL ({e})"))?;
+    if url.scheme_str() != Some("http") {
+        return Err(format!(
+            "{url} must begin with http:// (put a proxy in front of a server that speaks TLS)"
+        ));
+    }
+    let host = url.host().unwrap_or_default();
+    if host.is_empty() || url.authority().is_some_and(|a| a.as_str().contains('@')) {
+        return Err(format!("{url} must name a host, and no user or password"));
+    }
+    if url.query().is_some() {
+        return Err(format!(
+            "{url} must have no query: the operator adds its own"
+        ));
+    }
+    Ok(MetricSource { name, url })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_are_read_with_and_without_a_suffix() {
+        for (text, expected) in [
+            ("65536", 65_536),
+            ("64Ki", 65_536),
+            ("4Mi", 4 << 20),
+            ("64Mi", 64 << 20),
+        ] {
+            assert_eq!(bytes(text), Ok(expected), "{text}");
+        }
+        for text in [
+            "",
+            "0",
+            "65535",
+            "65Mi",
+            "1Gi",
+            "-1",
+            "4 Mi",
+            "99999999999999999999Mi",
+        ] {
+            assert!(bytes(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn names_are_dns_names() {
+        assert!(dns_label("a").is_ok());
+        assert!(dns_label(&"a".repeat(63)).is_ok());
+        for text in ["", "A", "-a", "a-", "a.b", "a_b", "a b", &"a".repeat(64)] {
+            assert!(dns_label(text).is_err(), "{text:?}");
+        }
+        assert!(dns_subdomain("a.b-1").is_ok());
+        for text in ["", ".", "a.", ".a", "a..b", "a.-b"] {
+            assert!(dns_subdomain(text).is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_metric_source_is_a_name_and_an_http_url() {
+        let source = metric_source("prom=http://prometheus.monitoring:9090/sub");
+        assert_eq!(
+            source.map(|s| (s.name, s.url.to_string())),
+            Ok((
+                "prom".to_owned(),
+                "http://prometheus.monitoring:9090/sub".to_owned()
+            ))
+        );
+        for (text, hint) in [
+            ("prom", "NAME=URL"),
+            ("=http://x", "name"),
+            ("Prom=http://x", "lower-case"),
+            ("prom=x", "http://"),
+            ("prom=https://x", "http://"),
+            ("prom=ftp://x", "http://"),
+            ("prom=http://u:p@x", "password"),
+            ("prom=http://x?a=b", "query"),
+            ("prom=http://", "URL"),
+        ] {
+            let error = metric_source(text).err().unwrap_or_default();
+            assert!(error.contains(hint), "{text}: {error:?}");
+        }
+    }
+
+    #[test]
+    fn a_duration_out_of_bounds_says_the_bounds() {
+        let (min, max) = (Duration::from_secs(5), Duration::from_secs(120));
+        assert_eq!(duration("15s", min, max), Ok(Duration::from_secs(15)));
+        assert_eq!(
+            duration("1s", min, max),
+            Err("must be between 5s and 120s".to_owned())
+        );
+        assert!(duration("soon", min, max).is_err());
+    }
+}
