@@ -58,25 +58,45 @@ pub struct Verdict {
 
 impl Verdict {
     /// A verdict; messages longer than the API server takes (32 KiB) are cut at 1 KiB, as events are.
-    pub fn new(kind: ConditionType, holds: bool, reason: &'static str, message: impl Into<String>) -> Self {
+    pub fn new(
+        kind: ConditionType,
+        holds: bool,
+        reason: &'static str,
+        message: impl Into<String>,
+    ) -> Self {
         let mut message: String = message.into();
         if message.len() > 1024 {
-            let end = (0..=1021).rev().find(|&i| message.is_char_boundary(i)).unwrap_or(0);
+            let end = (0..=1021)
+                .rev()
+                .find(|&i| message.is_char_boundary(i))
+                .unwrap_or(0);
             message.truncate(end);
             message.push_str("...");
         }
-        Self { kind, holds, reason, message }
+        Self {
+            kind,
+            holds,
+            reason,
+            message,
+        }
     }
 }
 
 /// Merges the verdicts of a tick into the conditions of status: the transition time changes only when the status does.
-pub fn merge(old: &[Condition], verdicts: &[Verdict], generation: Option<i64>, now: Timestamp) -> Vec<Condition> {
+pub fn merge(
+    old: &[Condition],
+    verdicts: &[Verdict],
+    generation: Option<i64>,
+    now: Timestamp,
+) -> Vec<Condition> {
     verdicts
         .iter()
         .map(|verdict| {
             let status = if verdict.holds { "True" } else { "False" };
             let before = old.iter().find(|c| c.type_ == verdict.kind.as_str());
-            let since = before.filter(|c| c.status == status).map_or_else(|| Time(now), |c| c.last_transition_time.clone());
+            let since = before
+                .filter(|c| c.status == status)
+                .map_or_else(|| Time(now), |c| c.last_transition_time.clone());
             Condition {
                 type_: verdict.kind.as_str().to_owned(),
                 status: status.to_owned(),
@@ -100,7 +120,8 @@ mod tests {
 
     #[test]
     fn the_transition_time_changes_only_when_the_status_does() {
-        let verdict = |holds, message: &str| [Verdict::new(ConditionType::Ready, holds, "R", message)];
+        let verdict =
+            |holds, message: &str| [Verdict::new(ConditionType::Ready, holds, "R", message)];
         let first = merge(&[], &verdict(true, "a"), Some(1), at(10));
         let second = merge(&first, &verdict(true, "b"), Some(1), at(20));
         let third = merge(&second, &verdict(false, "c"), Some(1), at(30));

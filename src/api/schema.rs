@@ -1,6 +1,8 @@
 //! Schemas of single fields that the derive cannot say: patterns, CEL on durations and quantities, what is added to the CRD.
 
-use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
+    CustomResourceDefinition, JSONSchemaProps, JSONSchemaPropsOrArray,
+};
 use schemars::{Schema, SchemaGenerator, json_schema};
 
 fn duration(least: &str, most: &str) -> Schema {
@@ -44,15 +46,33 @@ fn number(length: u32, pattern: &str, least: &str, most: &str, expected: &str) -
 const SHARE: &str = r"^([0-9]{1,5}(\.[0-9]{1,3})?|[0-9]{1,8}m)$";
 
 pub(super) fn gpus(_: &mut SchemaGenerator) -> Schema {
-    number(8, SHARE, "> 0.0", "65536.0", "a number of GPUs above 0 and at most 65536, such as 4, \"0.5\" or \"500m\" (whole milli-GPUs)")
+    number(
+        8,
+        SHARE,
+        "> 0.0",
+        "65536.0",
+        "a number of GPUs above 0 and at most 65536, such as 4, \"0.5\" or \"500m\" (whole milli-GPUs)",
+    )
 }
 
 pub(super) fn min_share(_: &mut SchemaGenerator) -> Schema {
-    number(8, SHARE, ">= 0.0", "65536.0", "a share of at least 0 and at most 65536 GPUs, such as 1, \"0.1\" or \"100m\" (whole milli-GPUs)")
+    number(
+        8,
+        SHARE,
+        ">= 0.0",
+        "65536.0",
+        "a share of at least 0 and at most 65536 GPUs, such as 1, \"0.1\" or \"100m\" (whole milli-GPUs)",
+    )
 }
 
 pub(super) fn price(_: &mut SchemaGenerator) -> Schema {
-    number(10, r"^[0-9]{1,5}(\.[0-9]{1,4})?$", ">= 0.0", "10000.0", "USD for one GPU for one hour, at least 0 and at most 10000, such as \"2.10\"")
+    number(
+        10,
+        r"^[0-9]{1,5}(\.[0-9]{1,4})?$",
+        ">= 0.0",
+        "10000.0",
+        "USD for one GPU for one hour, at least 0 and at most 10000, such as \"2.10\"",
+    )
 }
 
 pub(super) fn requests_per_second(_: &mut SchemaGenerator) -> Schema {
@@ -113,9 +133,37 @@ pub(super) fn node_selector(_: &mut SchemaGenerator) -> Schema {
     })
 }
 
-/// Adds what the derive cannot say: the kubectl short help and stable annotations. The object's order is the derive's, so that the
-/// printed CRD is the same on every machine.
+/// Completes what the derive makes of the types: labels, and no number formats that Kubernetes does not know (`uint32` draws a
+/// warning at every apply; the bounds say the same).
 pub(super) fn complete(mut crd: CustomResourceDefinition) -> CustomResourceDefinition {
-    crd.metadata.labels.get_or_insert_default().insert("app.kubernetes.io/name".into(), "agentpool".into());
+    crd.metadata
+        .labels
+        .get_or_insert_default()
+        .insert("app.kubernetes.io/name".into(), "agentpool".into());
+    for version in &mut crd.spec.versions {
+        if let Some(schema) = version
+            .schema
+            .as_mut()
+            .and_then(|s| s.open_api_v3_schema.as_mut())
+        {
+            drop_unknown_formats(schema);
+        }
+    }
     crd
+}
+
+fn drop_unknown_formats(schema: &mut JSONSchemaProps) {
+    if schema
+        .format
+        .as_deref()
+        .is_some_and(|format| format.starts_with("uint"))
+    {
+        schema.format = None;
+    }
+    for property in schema.properties.iter_mut().flat_map(|p| p.values_mut()) {
+        drop_unknown_formats(property);
+    }
+    if let Some(JSONSchemaPropsOrArray::Schema(items)) = schema.items.as_mut() {
+        drop_unknown_formats(items);
+    }
 }

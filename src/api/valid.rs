@@ -1,7 +1,7 @@
 use super::annotations;
 use super::spec::{
-    AgentPool, AgentSpec, CustomMetrics, DeviceSpec, Engine, MetricSource, MetricsSpec, Mode, PolicyType, SharingType, StaleAction, TakeOver,
-    TimeSliceResource, WorkloadKind,
+    AgentPool, AgentSpec, CustomMetrics, DeviceSpec, Engine, MetricSource, MetricsSpec, Mode,
+    PolicyType, SharingType, StaleAction, TakeOver, TimeSliceResource, WorkloadKind,
 };
 use crate::allocation::{Pace, Policy};
 use crate::sharing::{AgentShape, Behavior, PoolShape, Strategy};
@@ -96,7 +96,11 @@ pub struct Invalid {
 
 impl Invalid {
     fn new(field: impl Into<String>, value: impl ToString, expected: impl Into<String>) -> Self {
-        Self { field: field.into(), value: value.to_string().chars().take(64).collect(), expected: expected.into() }
+        Self {
+            field: field.into(),
+            value: value.to_string().chars().take(64).collect(),
+            expected: expected.into(),
+        }
     }
 
     fn unit(field: impl Into<String>, err: UnitError) -> Self {
@@ -112,29 +116,57 @@ impl ValidPool {
     pub fn admit(pool: &AgentPool) -> Result<Self, Invalid> {
         let spec = &pool.spec;
         let [device] = spec.devices.as_slice() else {
-            return Err(Invalid::new("spec.devices", spec.devices.len(), "a list of exactly one item"));
+            return Err(Invalid::new(
+                "spec.devices",
+                spec.devices.len(),
+                "a list of exactly one item",
+            ));
         };
         if spec.agents.is_empty() || spec.agents.len() > 64 {
-            return Err(Invalid::new("spec.agents", spec.agents.len(), "a list of 1 to 64 agents"));
+            return Err(Invalid::new(
+                "spec.agents",
+                spec.agents.len(),
+                "a list of 1 to 64 agents",
+            ));
         }
         let strategy = strategy(device)?;
         let mut indexed: Vec<(usize, &AgentSpec)> = spec.agents.iter().enumerate().collect();
         indexed.sort_by(|a, b| a.1.name.cmp(&b.1.name));
         unique(&indexed)?;
-        let agents = indexed.iter().map(|&(i, a)| agent(i, a, &spec.metrics)).collect::<Result<Vec<_>, _>>()?;
-        let shapes = indexed.iter().map(|&(i, a)| agent_shape(i, a, &strategy)).collect::<Result<Vec<_>, _>>()?;
+        let agents = indexed
+            .iter()
+            .map(|&(i, a)| agent(i, a, &spec.metrics))
+            .collect::<Result<Vec<_>, _>>()?;
+        let shapes = indexed
+            .iter()
+            .map(|&(i, a)| agent_shape(i, a, &strategy))
+            .collect::<Result<Vec<_>, _>>()?;
         let declared_gpus = match &device.gpus {
             Some(gpus) => Some(positive_gpus(&gpus.to_string())?),
             None => None,
         };
         let minimum: MilliGpus = agents.iter().map(|a| a.min_share).sum();
         if let Some(gpus) = declared_gpus.filter(|&gpus| minimum > gpus) {
-            return Err(Invalid::new("spec.agents[].minShare", minimum, format!("at most devices[0].gpus ({gpus}) in sum")));
+            return Err(Invalid::new(
+                "spec.agents[].minShare",
+                minimum,
+                format!("at most devices[0].gpus ({gpus}) in sum"),
+            ));
         }
         let policy = &spec.policy;
-        let tolerance: f64 = policy.behavior.tolerance.parse().ok().filter(|t| (0.0..=1.0).contains(t)).ok_or_else(|| {
-            Invalid::new("spec.policy.behavior.tolerance", &policy.behavior.tolerance, "a fraction from \"0\" to \"1\"")
-        })?;
+        let tolerance: f64 = policy
+            .behavior
+            .tolerance
+            .parse()
+            .ok()
+            .filter(|t| (0.0..=1.0).contains(t))
+            .ok_or_else(|| {
+                Invalid::new(
+                    "spec.policy.behavior.tolerance",
+                    &policy.behavior.tolerance,
+                    "a fraction from \"0\" to \"1\"",
+                )
+            })?;
         let window = |field: &str, text: &str| span(field, text, 1, 86_400);
         Ok(Self {
             namespace: pool.metadata.namespace.clone().unwrap_or_default(),
@@ -142,7 +174,12 @@ impl ValidPool {
             uid: pool.metadata.uid.clone().unwrap_or_default(),
             generation: pool.metadata.generation,
             mode: spec.mode,
-            paused: pool.metadata.annotations.as_ref().and_then(|a| a.get(annotations::PAUSED)).is_some_and(|v| v == "true"),
+            paused: pool
+                .metadata
+                .annotations
+                .as_ref()
+                .and_then(|a| a.get(annotations::PAUSED))
+                .is_some_and(|v| v == "true"),
             node_selector: device.node_selector.clone(),
             take_over: spec.requests.take_over == TakeOver::Allowed,
             policy: match policy.kind {
@@ -157,7 +194,10 @@ impl ValidPool {
             },
             declared_lag: span("spec.policy.actuationLag", &policy.actuation_lag, 0, 3600)?,
             prometheus: prometheus(&spec.metrics)?,
-            hold_for: window("spec.metrics.onStale.holdFor", &spec.metrics.on_stale.hold_for)?,
+            hold_for: window(
+                "spec.metrics.onStale.holdFor",
+                &spec.metrics.on_stale.hold_for,
+            )?,
             then: spec.metrics.on_stale.then,
             shape: PoolShape {
                 strategy,
@@ -167,8 +207,16 @@ impl ValidPool {
                 max_concurrent: policy.disruption.max_concurrent.max(1),
                 behavior: Behavior {
                     tolerance,
-                    scale_up_window: Duration::from_secs(policy.behavior.scale_up.stabilization_window_seconds.into()),
-                    scale_down_window: Duration::from_secs(policy.behavior.scale_down.stabilization_window_seconds.into()),
+                    scale_up_window: Duration::from_secs(
+                        policy.behavior.scale_up.stabilization_window_seconds.into(),
+                    ),
+                    scale_down_window: Duration::from_secs(
+                        policy
+                            .behavior
+                            .scale_down
+                            .stabilization_window_seconds
+                            .into(),
+                    ),
                 },
                 agents: shapes,
             },
@@ -190,14 +238,22 @@ impl ValidPool {
 fn span(field: &str, text: &str, least: u64, most: u64) -> Result<Duration, Invalid> {
     let duration = parse_duration(text).map_err(|err| Invalid::unit(field, err))?;
     if duration < Duration::from_secs(least) || duration > Duration::from_secs(most) {
-        return Err(Invalid::new(field, text, format!("a duration from {least}s to {most}s")));
+        return Err(Invalid::new(
+            field,
+            text,
+            format!("a duration from {least}s to {most}s"),
+        ));
     }
     Ok(duration)
 }
 
 fn positive_gpus(text: &str) -> Result<MilliGpus, Invalid> {
     let gpus = MilliGpus::parse(text).map_err(|err| Invalid::unit("spec.devices[0].gpus", err))?;
-    if gpus == MilliGpus::ZERO { Err(Invalid::new("spec.devices[0].gpus", text, "above 0")) } else { Ok(gpus) }
+    if gpus == MilliGpus::ZERO {
+        Err(Invalid::new("spec.devices[0].gpus", text, "above 0"))
+    } else {
+        Ok(gpus)
+    }
 }
 
 fn strategy(device: &DeviceSpec) -> Result<Strategy, Invalid> {
@@ -212,9 +268,11 @@ fn strategy(device: &DeviceSpec) -> Result<Strategy, Invalid> {
             },
             slices_per_gpu: slicing.and_then(|s| s.slices_per_gpu),
         }),
-        (SharingType::WholeGPU | SharingType::MIG, Some(_)) => {
-            Err(Invalid::new("spec.devices[0].sharing.timeSlicing", "set", "absent unless sharing.type is TimeSlicing"))
-        }
+        (SharingType::WholeGPU | SharingType::MIG, Some(_)) => Err(Invalid::new(
+            "spec.devices[0].sharing.timeSlicing",
+            "set",
+            "absent unless sharing.type is TimeSlicing",
+        )),
     }
 }
 
@@ -223,10 +281,18 @@ fn unique(agents: &[(usize, &AgentSpec)]) -> Result<(), Invalid> {
     let mut workloads = BTreeSet::new();
     for (i, agent) in agents {
         if !names.insert(&agent.name) {
-            return Err(Invalid::new(format!("spec.agents[{i}].name"), &agent.name, "unique in the pool"));
+            return Err(Invalid::new(
+                format!("spec.agents[{i}].name"),
+                &agent.name,
+                "unique in the pool",
+            ));
         }
         if !workloads.insert((agent.workload_ref.kind, &agent.workload_ref.name)) {
-            return Err(Invalid::new(format!("spec.agents[{i}].workloadRef.name"), &agent.workload_ref.name, "a workload that no other agent names"));
+            return Err(Invalid::new(
+                format!("spec.agents[{i}].workloadRef.name"),
+                &agent.workload_ref.name,
+                "a workload that no other agent names",
+            ));
         }
     }
     Ok(())
@@ -235,26 +301,49 @@ fn unique(agents: &[(usize, &AgentSpec)]) -> Result<(), Invalid> {
 fn agent(i: usize, spec: &AgentSpec, defaults: &MetricsSpec) -> Result<ValidAgent, Invalid> {
     let field = |name: &str| format!("spec.agents[{i}].{name}");
     let throughput = spec.model.requests_per_second_per_gpu.to_string();
-    let base_throughput = throughput.parse::<f64>().ok().filter(|t| t.is_finite() && *t > 0.0 && *t <= 1e6).ok_or_else(|| {
-        Invalid::new(field("model.requestsPerSecondPerGpu"), &throughput, "requests per second above 0 and at most 1000000, such as 30 or \"2.5\"")
-    })?;
-    let speed_exponent = spec.model.speed_exponent.parse::<f64>().ok().filter(|b| (0.1..=1.0).contains(b)).ok_or_else(|| {
-        Invalid::new(field("model.speedExponent"), &spec.model.speed_exponent, "a number from \"0.1\" to \"1\"")
-    })?;
+    let base_throughput = throughput
+        .parse::<f64>()
+        .ok()
+        .filter(|t| t.is_finite() && *t > 0.0 && *t <= 1e6)
+        .ok_or_else(|| {
+            Invalid::new(
+                field("model.requestsPerSecondPerGpu"),
+                &throughput,
+                "requests per second above 0 and at most 1000000, such as 30 or \"2.5\"",
+            )
+        })?;
+    let speed_exponent = spec
+        .model
+        .speed_exponent
+        .parse::<f64>()
+        .ok()
+        .filter(|b| (0.1..=1.0).contains(b))
+        .ok_or_else(|| {
+            Invalid::new(
+                field("model.speedExponent"),
+                &spec.model.speed_exponent,
+                "a number from \"0.1\" to \"1\"",
+            )
+        })?;
     let over = spec.metrics.clone().unwrap_or_default();
     let (engine, custom) = match over.engine {
         Some(engine) => (engine, over.custom),
         None => (defaults.engine, defaults.custom.clone()),
     };
     if (engine == Engine::Custom) != custom.is_some() {
-        return Err(Invalid::new(field("metrics.custom"), if custom.is_some() { "set" } else { "absent" }, "set exactly when engine is Custom"));
+        return Err(Invalid::new(
+            field("metrics.custom"),
+            if custom.is_some() { "set" } else { "absent" },
+            "set exactly when engine is Custom",
+        ));
     }
     Ok(ValidAgent {
         name: spec.name.clone(),
         kind: spec.workload_ref.kind,
         workload: spec.workload_ref.name.clone(),
         container: spec.container.clone(),
-        min_share: MilliGpus::parse(&spec.min_share.to_string()).map_err(|err| Invalid::unit(field("minShare"), err))?,
+        min_share: MilliGpus::parse(&spec.min_share.to_string())
+            .map_err(|err| Invalid::unit(field("minShare"), err))?,
         base_throughput,
         speed_exponent,
         metrics: ValidMetrics {
@@ -269,18 +358,33 @@ fn agent(i: usize, spec: &AgentSpec, defaults: &MetricsSpec) -> Result<ValidAgen
 fn agent_shape(i: usize, spec: &AgentSpec, strategy: &Strategy) -> Result<AgentShape, Invalid> {
     let field = |name: &str| format!("spec.agents[{i}].{name}");
     if spec.replicas.min < 1 || spec.replicas.min > spec.replicas.max || spec.replicas.max > 1000 {
-        return Err(Invalid::new(field("replicas"), format!("{}..{}", spec.replicas.min, spec.replicas.max), "1 <= min <= max <= 1000"));
+        return Err(Invalid::new(
+            field("replicas"),
+            format!("{}..{}", spec.replicas.min, spec.replicas.max),
+            "1 <= min <= max <= 1000",
+        ));
     }
     let memory_per_replica = match &spec.model.memory_per_replica {
-        Some(text) => Some(Mebibytes::parse(text).map_err(|err| Invalid::unit(field("model.memoryPerReplica"), err))?),
+        Some(text) => Some(
+            Mebibytes::parse(text)
+                .map_err(|err| Invalid::unit(field("model.memoryPerReplica"), err))?,
+        ),
         None if *strategy != Strategy::WholeGpu => {
-            return Err(Invalid::new(field("model.memoryPerReplica"), "absent", "an amount such as 16Gi: TimeSlicing and MIG need it"));
+            return Err(Invalid::new(
+                field("model.memoryPerReplica"),
+                "absent",
+                "an amount such as 16Gi: TimeSlicing and MIG need it",
+            ));
         }
         None => None,
     };
     let gpus = spec.model.gpus_per_replica;
     if !(1..=16).contains(&gpus) || (gpus > 1 && *strategy != Strategy::WholeGpu) {
-        return Err(Invalid::new(field("model.gpusPerReplica"), gpus, "1, or 2 to 16 with sharing type WholeGPU"));
+        return Err(Invalid::new(
+            field("model.gpusPerReplica"),
+            gpus,
+            "1, or 2 to 16 with sharing type WholeGPU",
+        ));
     }
     Ok(AgentShape {
         name: spec.name.clone(),
@@ -296,7 +400,15 @@ fn prometheus(metrics: &MetricsSpec) -> Result<Option<String>, Invalid> {
     match (metrics.source, &metrics.prometheus) {
         (MetricSource::Pods, None) => Ok(None),
         (MetricSource::Prometheus, Some(source)) => Ok(Some(source.name.clone())),
-        (MetricSource::Pods, Some(_)) => Err(Invalid::new("spec.metrics.prometheus", "set", "absent unless source is Prometheus")),
-        (MetricSource::Prometheus, None) => Err(Invalid::new("spec.metrics.prometheus", "absent", "the name of a metric source when source is Prometheus")),
+        (MetricSource::Pods, Some(_)) => Err(Invalid::new(
+            "spec.metrics.prometheus",
+            "set",
+            "absent unless source is Prometheus",
+        )),
+        (MetricSource::Prometheus, None) => Err(Invalid::new(
+            "spec.metrics.prometheus",
+            "absent",
+            "the name of a metric source when source is Prometheus",
+        )),
     }
 }

@@ -9,7 +9,10 @@ use std::collections::BTreeMap;
 #[serde(rename_all = "camelCase")]
 pub struct DeviceSpec {
     /// Name of this kind of GPU, for people. A DNS label.
-    #[schemars(length(min = 1, max = 63), regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"))]
+    #[schemars(
+        length(min = 1, max = 63),
+        regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")
+    )]
     pub name: String,
 
     /// Labels of the nodes whose GPUs the pool may use, such as nvidia.com/gpu.product. At most 16. Default: all GPU nodes.
@@ -84,4 +87,3 @@ pub enum TimeSliceResource {
     #[serde(rename = "nvidia.com/gpu")]
     Gpu,
 }
-

@@ -101,7 +101,10 @@ pub struct CustomMetrics {
 #[serde(rename_all = "camelCase")]
 pub struct PrometheusRef {
     /// Name as in the operator's --metric-source NAME=URL. A DNS label.
-    #[schemars(length(min = 1, max = 63), regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"))]
+    #[schemars(
+        length(min = 1, max = 63),
+        regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")
+    )]
     pub name: String,
 }
 
@@ -119,7 +122,10 @@ pub struct OnStale {
 
 impl Default for OnStale {
     fn default() -> Self {
-        Self { hold_for: "5m".into(), then: StaleAction::Hold }
+        Self {
+            hold_for: "5m".into(),
+            then: StaleAction::Hold,
+        }
     }
 }
 

@@ -5,7 +5,10 @@ mod policy;
 
 pub use agent::{AgentSpec, ModelSpec, ReplicasSpec, WorkloadKind, WorkloadRef};
 pub use device::{DeviceSpec, SharingSpec, SharingType, TimeSliceResource, TimeSlicingSpec};
-pub use metrics::{CustomMetrics, Engine, MetricSource, MetricsOverride, MetricsSpec, OnStale, PrometheusRef, StaleAction};
+pub use metrics::{
+    CustomMetrics, Engine, MetricSource, MetricsOverride, MetricsSpec, OnStale, PrometheusRef,
+    StaleAction,
+};
 pub use policy::{BehaviorSpec, DisruptionSpec, PolicySpec, PolicyType, ScaleRule};
 
 use super::status::AgentPoolStatus;
@@ -21,20 +24,18 @@ use serde::{Deserialize, Serialize};
     kind = "AgentPool",
     plural = "agentpools",
     shortname = "ap",
-    category = "all",
     namespaced,
     status = "AgentPoolStatus",
     derive = "PartialEq",
     doc = "Several LLM agents that share a GPU budget. The operator reads their load, computes every agent's GPU share, and enforces it through replica counts and GPU requests of their workloads. Status says why each agent got what it got.",
-    printcolumn(name = "Mode", type_ = "string", json_path = ".spec.mode"),
-    printcolumn(name = "Policy", type_ = "string", json_path = ".spec.policy.type"),
-    printcolumn(name = "Sharing", type_ = "string", json_path = ".spec.devices[0].sharing.type"),
-    printcolumn(name = "GPUs", type_ = "string", json_path = ".status.capacity.usable"),
-    printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type=='Ready')].status"),
-    printcolumn(name = "Reason", type_ = "string", json_path = ".status.conditions[?(@.type=='Ready')].reason"),
-    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+    printcolumn = r#"{"name":"Mode","type":"string","jsonPath":".spec.mode"}"#,
+    printcolumn = r#"{"name":"Policy","type":"string","jsonPath":".spec.policy.type"}"#,
+    printcolumn = r#"{"name":"Sharing","type":"string","jsonPath":".spec.devices[0].sharing.type"}"#,
+    printcolumn = r#"{"name":"GPUs","type":"string","jsonPath":".status.capacity.usable"}"#,
+    printcolumn = r#"{"name":"Ready","type":"string","jsonPath":".status.conditions[?(@.type=='Ready')].status"}"#,
+    printcolumn = r#"{"name":"Reason","type":"string","jsonPath":".status.conditions[?(@.type=='Ready')].reason"}"#,
+    printcolumn = r#"{"name":"Age","type":"date","jsonPath":".metadata.creationTimestamp"}"#
 )]
-#[kube(crates(kube_core = "::kube::core"))]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
     validation = Rule::new("!has(self.devices[0].gpus) || self.agents.map(a, type(a.minShare) == int ? a.minShare * 1000 : int(quantity(a.minShare).asApproximateFloat() * 1000.0 + 0.5)).sum() <= (type(self.devices[0].gpus) == int ? self.devices[0].gpus * 1000 : int(quantity(self.devices[0].gpus).asApproximateFloat() * 1000.0 + 0.5))").message("the sum of agents[].minShare must not exceed devices[0].gpus"),
@@ -110,4 +111,3 @@ pub enum TakeOver {
     /// Yes; the old value is remembered.
     Allowed,
 }
-

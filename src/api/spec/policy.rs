@@ -79,7 +79,11 @@ pub struct BehaviorSpec {
 
 impl Default for BehaviorSpec {
     fn default() -> Self {
-        Self { tolerance: "0.1".into(), scale_up: ScaleRule::default(), scale_down: ScaleRule::down() }
+        Self {
+            tolerance: "0.1".into(),
+            scale_up: ScaleRule::default(),
+            scale_down: ScaleRule::down(),
+        }
     }
 }
 
@@ -95,7 +99,9 @@ pub struct ScaleRule {
 
 impl ScaleRule {
     fn down() -> Self {
-        Self { stabilization_window_seconds: 300 }
+        Self {
+            stabilization_window_seconds: 300,
+        }
     }
 }
 
@@ -113,7 +119,9 @@ pub struct DisruptionSpec {
 
 impl Default for DisruptionSpec {
     fn default() -> Self {
-        Self { max_concurrent: 1, allow_downtime: false }
+        Self {
+            max_concurrent: 1,
+            allow_downtime: false,
+        }
     }
 }
-
