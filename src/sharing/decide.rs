@@ -279,7 +279,18 @@ fn want(market: &Market<'_>, i: usize, case: &Case, distress: Distress) -> Want 
     };
     let menu = match &case.in_force {
         Some(quantum) if case.near && distress == Distress::None => vec![quantum.clone()],
-        _ => market.menu(i, fewest, case.aim),
+        Some(quantum) => {
+            // A swap must be worth its price too.
+            let share = quantum.share.0;
+            let band = hysteresis::band(&market.shape.behavior, share, market.step(i));
+            let kept = market.offers(i, quantum);
+            let mut menu = market.menu(i, fewest, case.aim);
+            menu.retain(|q| {
+                !kept || q.resource == quantum.resource || q.share.0.abs_diff(share) > band
+            });
+            menu
+        }
+        None => market.menu(i, fewest, case.aim),
     };
     Want {
         priority: agent.priority,
@@ -308,7 +319,8 @@ fn second_pass(market: &Market<'_>, room: &Room, cases: &[Case], chosen: &mut [O
         let mut menu = vec![quantum.clone()];
         if hunger > share + hysteresis::tolerated(behavior, share) {
             let more = market.menu(i, agent.min_replicas, hunger);
-            menu.extend(more.into_iter().filter(|q| q.share.0 > share));
+            let least = share + hysteresis::tolerated(behavior, share);
+            menu.extend(more.into_iter().filter(|q| q.share.0 > least));
             hungry |= menu.len() > 1;
         }
         who.push(i);

@@ -9,24 +9,39 @@ use std::collections::BTreeMap;
 /// that is promised already.
 ///
 /// Sound for every placement: a pod of `j` can spoil at most ⌈j/k⌉ places for pods of `k`, so each size still finds its
-/// places after all others have been put in the worst way.
+/// places after all others have been put in the worst way. Promises that no node can keep now are not in the way.
 pub(super) fn sure(spots: &[Spot], promises: &BTreeMap<u32, u64>, size: u32, count: u64) -> bool {
-    let mut all = promises.clone();
-    *all.entry(size).or_insert(0) += count;
-    all.iter().all(|(&k, &wanted)| {
-        let k = u64::from(k.max(1));
-        let places: u64 = spots
+    if count == 0 {
+        return true;
+    }
+    let places = |size: u32| -> u64 {
+        let each = u64::from(size.max(1));
+        spots
             .iter()
             .filter(|spot| spot.schedulable)
-            .map(|spot| spot.free / k)
-            .fold(0, u64::saturating_add);
-        let spoiled = all
-            .iter()
-            .filter(|(other, _)| u64::from(**other) != k)
-            .map(|(other, n)| u64::from(*other).div_ceil(k).saturating_mul(*n))
-            .fold(0, u64::saturating_add);
-        places.saturating_sub(spoiled) >= wanted
-    })
+            .map(|spot| spot.free / each)
+            .fold(0, u64::saturating_add)
+    };
+    let mut all: BTreeMap<u32, u64> = promises
+        .iter()
+        .map(|(size, n)| (*size, places(*size).min(*n)))
+        .collect();
+    let own = all.entry(size).or_insert(0);
+    *own = own.saturating_add(count);
+    all.iter()
+        .filter(|(_, wanted)| **wanted > 0)
+        .all(|(&k, &wanted)| {
+            let spoiled = all
+                .iter()
+                .filter(|(other, _)| **other != k)
+                .map(|(other, n)| {
+                    u64::from(*other)
+                        .div_ceil(u64::from(k.max(1)))
+                        .saturating_mul(*n)
+                })
+                .fold(0, u64::saturating_add);
+            places(k).saturating_sub(spoiled) >= wanted
+        })
 }
 
 /// The most replicas of `size`, up to `count`, that are [`sure`] to be scheduled now.

@@ -3,7 +3,7 @@
 
 use super::*;
 use crate::allocation::Reason;
-use crate::units::{GpuResource, MilliGpus, Priority};
+use crate::units::{GpuResource, Mebibytes, MilliGpus, Priority};
 use std::collections::BTreeMap;
 
 /// No tolerance and no windows: every recommendation is followed at once, but for half a step.
@@ -133,4 +133,45 @@ pub(super) fn replicas(plan: &Plan) -> Vec<Option<u32>> {
         .iter()
         .map(|q| q.as_ref().map(|q| q.replicas))
         .collect()
+}
+
+/// A MIG resource by its profile.
+pub(super) fn mig(profile: &str) -> GpuResource {
+    GpuResource::parse(&format!("nvidia.com/mig-{profile}")).unwrap()
+}
+
+/// A node with one A100-80 in the given layout, with the labels that GPU feature discovery writes.
+pub(super) fn a100(name: &str, layout: &[(&str, u32)]) -> Node {
+    let facts = |profile: &str| {
+        let (multiprocessors, memory) = match profile {
+            "1g.10gb" => (14, 9728),
+            "2g.20gb" => (28, 19968),
+            "3g.40gb" => (42, 40192),
+            "4g.40gb" => (56, 40192),
+            "7g.80gb" => (98, 80896),
+            other => panic!("no facts of {other}"),
+        };
+        InstanceFacts {
+            multiprocessors,
+            memory: Mebibytes(memory),
+        }
+    };
+    Node {
+        name: name.to_owned(),
+        schedulable: true,
+        allocatable: layout.iter().map(|(p, n)| (mig(p), *n)).collect(),
+        gpus: 1,
+        gpu_memory: Some(Mebibytes(81920)),
+        multiprocessors: Some(108),
+        instances: layout.iter().map(|(p, _)| (mig(p), facts(p))).collect(),
+        ..Node::default()
+    }
+}
+
+/// An agent whose model needs this much memory.
+pub(super) fn with_memory(agent: AgentShape, mebibytes: u64) -> AgentShape {
+    AgentShape {
+        memory_per_replica: Some(Mebibytes(mebibytes)),
+        ..agent
+    }
 }

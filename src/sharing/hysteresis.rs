@@ -134,10 +134,15 @@ impl Memory {
     }
 }
 
+/// No move is made for less than this, milli-GPUs: 5 % of a GPU.
+const LEAST: u64 = 50;
+
 /// How far a target may be from the share in force without a move that takes from somebody: half a step of the menu and the
 /// tolerance on top, so that the way back needs a clear difference too.
 pub(super) fn band(behavior: &Behavior, share: u64, step: u64) -> u64 {
-    (step / 2).saturating_add(tolerated(behavior, share))
+    (step / 2)
+        .max(LEAST)
+        .saturating_add(tolerated(behavior, share))
 }
 
 /// The tolerance of a share, milli-GPUs.

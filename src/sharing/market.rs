@@ -75,6 +75,11 @@ impl<'a> Market<'a> {
         }
     }
 
+    /// How many of a unit one replica of agent `i` asks for.
+    pub fn count_of(&self, i: usize) -> u32 {
+        self.count(&self.shape.agents[i])
+    }
+
     /// Units whose memory holds the agent's model.
     fn permitted<'m>(&'m self, agent: &'m AgentShape) -> impl Iterator<Item = &'m Unit> {
         let count = u64::from(self.count(agent));
@@ -133,13 +138,18 @@ impl<'a> Market<'a> {
                 .any(|unit| unit.resource == quantum.resource)
     }
 
-    /// The smallest difference between two quanta that a move can make, milli-GPUs.
+    /// The smallest difference between two units the agent could have, or between one and none, milli-GPUs.
     pub fn step(&self, i: usize) -> u64 {
         let agent = &self.shape.agents[i];
-        let smallest = self.permitted(agent).map(|unit| unit.share).min();
-        smallest
-            .unwrap_or(0)
-            .saturating_mul(u64::from(self.count(agent)))
+        let count = u64::from(self.count(agent));
+        let (mut last, mut least) = (0, u64::MAX);
+        for unit in self.permitted(agent) {
+            if unit.share > last {
+                least = least.min(unit.share - last);
+            }
+            last = unit.share;
+        }
+        least.saturating_mul(count)
     }
 
     /// What the agent could have: from `fewest` replicas to the first quantum of each unit that covers `upto` milli-GPUs.

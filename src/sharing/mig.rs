@@ -1,9 +1,187 @@
 //! MIG: instances that exist on the nodes, under the device plugin's `mixed` strategy.
+//!
+//! The share of an instance is the fraction of the GPU's streaming multiprocessors it has, not its "g" over 7: on an H200
+//! 1g, 2g, 3g, 4g have 16, 32, 60, 64 of 132. Its usable memory is smaller than its name says: 16.0 GiB for a 1g.18gb.
 
 use super::ground::Ground;
 use super::market::Unit;
+use super::types::Node;
+use crate::units::{GpuResource, Mebibytes};
+use std::collections::BTreeSet;
 
-/// The profiles that exist, and what had to be assumed about them.
-pub(super) fn units(_ground: &Ground<'_>) -> (Vec<Unit>, Vec<String>) {
-    (Vec::new(), Vec::new())
+/// Compute slices of a whole GPU with 8 memory slices (A100, H100, H200, B200), assumed where multiprocessors are not known.
+const COMPUTE_SLICES: u64 = 7;
+
+/// The profiles that exist, smallest share first, and what had to be assumed about them.
+pub(super) fn units(ground: &Ground<'_>) -> (Vec<Unit>, Vec<String>) {
+    let mut notes = BTreeSet::new();
+    let resources: BTreeSet<&GpuResource> = ground
+        .nodes
+        .iter()
+        .flat_map(|node| &node.allocatable)
+        .filter(|(resource, count)| **count > 0 && resource.mig_profile().is_some())
+        .map(|(resource, _)| resource)
+        .collect();
+    let mut units: Vec<Unit> = resources
+        .into_iter()
+        .map(|resource| {
+            // The same name can mean different instances on different products: the smallest of them counts.
+            let facts: Vec<(u64, Mebibytes)> = ground
+                .nodes
+                .iter()
+                .filter(|node| node.allocatable.get(resource).is_some_and(|n| *n > 0))
+                .map(|node| {
+                    (
+                        share(node, resource, &mut notes),
+                        memory(node, resource, &mut notes),
+                    )
+                })
+                .collect();
+            Unit {
+                resource: resource.clone(),
+                share: facts.iter().map(|f| f.0).min().unwrap_or(0),
+                memory: facts.iter().map(|f| f.1).min(),
+                spots: ground.spots(resource),
+            }
+        })
+        .collect();
+    units.sort_by(|a, b| (a.share, a.memory, &a.resource).cmp(&(b.share, b.memory, &b.resource)));
+    (units, notes.into_iter().collect())
+}
+
+/// Thousandths of the GPU's multiprocessors that one instance has; at least 1.
+fn share(node: &Node, resource: &GpuResource, notes: &mut BTreeSet<String>) -> u64 {
+    let instance = node
+        .instances
+        .get(resource)
+        .map(|facts| u64::from(facts.multiprocessors));
+    let whole = node.multiprocessors.map(u64::from);
+    if let (Some(instance @ 1..), Some(whole @ 1..)) = (instance, whole) {
+        return (instance.saturating_mul(1000) / whole).clamp(1, 1000);
+    }
+    let (compute, _) = named(resource);
+    notes.insert(format!(
+        "node {}: multiprocessors of {resource} or of the whole GPU are not known; its share is taken as {compute}/{COMPUTE_SLICES}",
+        node.name
+    ));
+    (compute.saturating_mul(1000) / COMPUTE_SLICES).clamp(1, 1000)
+}
+
+/// Usable memory of one instance.
+fn memory(node: &Node, resource: &GpuResource, notes: &mut BTreeSet<String>) -> Mebibytes {
+    if let Some(facts) = node.instances.get(resource)
+        && facts.memory.0 > 0
+    {
+        return facts.memory;
+    }
+    // Known instances have 88 to 95 % of what their name says.
+    let (_, gibibytes) = named(resource);
+    let assumed = Mebibytes(gibibytes.saturating_mul(1024) * 7 / 8);
+    notes.insert(format!(
+        "node {}: label {resource}.memory is missing; usable memory is taken as {assumed}",
+        node.name
+    ));
+    assumed
+}
+
+/// Compute slices and gigabytes that the profile's name says: `3g.40gb` is (3, 40).
+fn named(resource: &GpuResource) -> (u64, u64) {
+    let parse = || {
+        let (compute, rest) = resource.mig_profile()?.split_once("g.")?;
+        let (memory, _) = rest.split_once("gb")?;
+        Some((compute.parse().ok()?, memory.parse().ok()?))
+    };
+    parse().unwrap_or((1, 1))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+mod tests {
+    use super::super::fixtures::*;
+    use super::super::*;
+    use crate::units::{MilliGpus, Priority};
+
+    fn alone(max: u32, memory: u64) -> PoolShape {
+        let one = with_memory(agent("a", Priority::High, 1, max, 1), memory);
+        pool(Strategy::Mig, vec![one])
+    }
+
+    fn chosen(shape: &PoolShape, layout: &[(&str, u32)], from: &str, target: u64) -> (String, u32) {
+        let observed = world(
+            vec![a100("n", layout)],
+            vec![running(&mig(from), 1, &["n"])],
+        );
+        let plan = planned(shape, &observed, &[target]);
+        let quantum = plan.quanta[0].clone().unwrap();
+        (
+            quantum.resource.mig_profile().unwrap().to_owned(),
+            quantum.replicas,
+        )
+    }
+
+    #[test]
+    fn a_share_is_the_fraction_of_multiprocessors_not_of_slices() {
+        let observed = world(
+            vec![a100("n", &[("3g.40gb", 1), ("2g.20gb", 2)])],
+            vec![running(&mig("3g.40gb"), 1, &["n"])],
+        );
+        let seen = survey(&alone(1, 9000), &observed);
+        assert_eq!(seen.agents[0].realized, MilliGpus(388), "42 of 108");
+        assert_eq!(seen.agents[0].floor, MilliGpus(259), "28 of 108");
+        assert_eq!(seen.capacity, MilliGpus(388 + 2 * 259));
+        assert_eq!(seen.notes, Vec::<String>::new());
+    }
+
+    #[test]
+    fn the_smallest_profile_is_taken_whose_memory_holds_the_model_and_whose_share_covers() {
+        let layout = [("1g.10gb", 2), ("2g.20gb", 1), ("3g.40gb", 1)];
+        assert_eq!(
+            chosen(&alone(1, 9000), &layout, "1g.10gb", 360),
+            ("3g.40gb".to_owned(), 1)
+        );
+        assert_eq!(
+            chosen(&alone(1, 9000), &layout, "3g.40gb", 120),
+            ("1g.10gb".to_owned(), 1)
+        );
+        assert_eq!(
+            chosen(&alone(1, 10_000), &layout, "3g.40gb", 120),
+            ("2g.20gb".to_owned(), 1),
+            "9728 MiB of 1g.10gb are usable, not 10 GiB"
+        );
+        assert_eq!(
+            chosen(&alone(4, 9000), &layout, "1g.10gb", 250),
+            ("1g.10gb".to_owned(), 2),
+            "another replica costs no swap"
+        );
+    }
+
+    #[test]
+    fn a_model_that_fits_no_instance_is_memory_bound_and_left_alone() {
+        let observed = world(
+            vec![a100("n", &[("2g.20gb", 3)])],
+            vec![running(&mig("2g.20gb"), 1, &["n"])],
+        );
+        let plan = planned(&alone(1, 30_000), &observed, &[500]);
+        let why = plan.memory_bound[0].clone().unwrap();
+        assert!(why.contains("30000Mi") && why.contains("2g.20gb"), "{why}");
+        assert!(plan.unmet[0].is_some());
+        assert_eq!(plan.quanta, [None]);
+        assert_eq!(plan.steps, []);
+    }
+
+    #[test]
+    fn without_labels_slices_are_counted_and_it_is_said() {
+        let mut node = a100("n", &[("3g.40gb", 2)]);
+        node.multiprocessors = None;
+        node.instances.clear();
+        let observed = world(vec![node], vec![running(&mig("3g.40gb"), 1, &["n"])]);
+        let seen = survey(&alone(1, 35_000), &observed);
+        assert_eq!(seen.agents[0].realized, MilliGpus(428), "3/7");
+        assert_eq!(
+            seen.agents[0].ceiling,
+            MilliGpus(428),
+            "35 of 40 GiB are taken as usable"
+        );
+        assert_eq!(seen.notes.len(), 2, "{:?}", seen.notes);
+    }
 }

@@ -12,9 +12,15 @@ mod ground;
 mod hysteresis;
 mod market;
 mod mig;
+#[cfg(test)]
+mod model;
 mod packer;
 mod planner;
+#[cfg(test)]
+mod properties;
+mod resume;
 mod survey;
+mod swap;
 mod types;
 mod victims;
 mod whole_gpu;

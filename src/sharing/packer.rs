@@ -45,10 +45,10 @@ pub(super) struct Cost {
     pub hunger: u128,
     /// Weighted squared shortfall of the target, in squared milli-GPUs.
     pub shortfall: u128,
+    /// Shares spent, in started twentieths of a GPU: a little more share in one piece is better than two pieces.
+    used: u64,
     /// Price of the changes: 0 unchanged, 1 another number of replicas, 3 another resource.
     moves: u64,
-    /// Milli-GPUs spent.
-    used: u64,
     /// Replicas run.
     replicas: u64,
 }
@@ -127,7 +127,7 @@ pub(super) fn cost(want: &Want, quantum: &Quantum) -> Cost {
         hunger: weighted(want.hunger.min(want.target)),
         shortfall: weighted(want.target),
         moves,
-        used: quantum.share.0.min(MOST_SHARE),
+        used: quantum.share.0.min(MOST_SHARE).div_ceil(50),
         replicas: u64::from(quantum.replicas),
     }
 }

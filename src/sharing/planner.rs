@@ -2,16 +2,17 @@
 //! steps is just another starting point.
 //!
 //! Nothing grows before what it needs is free: a GPU is free when the pod that held it is gone, and what is promised to
-//! replicas without a node is not free for anyone else.
+//! replicas without a node is not free for anyone else. In order: swaps that are under way, shrinking, new swaps, growing.
 
 use super::decide::Decided;
 use super::fit;
-use super::ground::Ground;
+use super::ground::{Ground, covers};
 use super::market::Market;
-use super::types::{Hold, HoldReason, Plan, PodState, Quantum, Step};
+use super::types::{AgentObserved, Hold, HoldReason, Plan, PodState, Quantum, Step};
 use super::victims;
 use crate::units::GpuResource;
-use std::collections::BTreeMap;
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What is free now, and what is promised, per resource; growing takes from it.
 pub(super) struct Ledger<'a> {
@@ -20,7 +21,7 @@ pub(super) struct Ledger<'a> {
 }
 
 impl<'a> Ledger<'a> {
-    fn open(ground: &'a Ground<'a>) -> Self {
+    pub fn open(ground: &'a Ground<'a>) -> Self {
         Self {
             ground,
             promises: BTreeMap::new(),
@@ -34,7 +35,7 @@ impl<'a> Ledger<'a> {
     }
 
     /// Takes places for up to `count` replicas that are sure to be scheduled; returns for how many.
-    fn take(&mut self, resource: &GpuResource, size: u32, count: u64) -> u64 {
+    pub fn take(&mut self, resource: &GpuResource, size: u32, count: u64) -> u64 {
         let spots = self.ground.spots(resource);
         let promises = self.promised(resource);
         let places = fit::most(&spots, promises, size, count);
@@ -43,163 +44,214 @@ impl<'a> Ledger<'a> {
         }
         places
     }
+
+    /// Takes places for all of `count` replicas, or none.
+    pub fn take_all(&mut self, resource: &GpuResource, size: u32, count: u64) -> bool {
+        let spots = self.ground.spots(resource);
+        let promises = self.promised(resource);
+        let sure = fit::sure(&spots, promises, size, count);
+        if sure && count > 0 {
+            *promises.entry(size).or_insert(0) += count;
+        }
+        sure
+    }
+
+    /// What is free in sum and promised to nobody, in units of the resource.
+    pub fn unpromised(&mut self, resource: &GpuResource) -> u64 {
+        let free: u64 = self.ground.spots(resource).iter().map(|s| s.free).sum();
+        let promised = self.promised(resource).iter();
+        free.saturating_sub(promised.map(|(size, n)| u64::from(*size) * n).sum())
+    }
+}
+
+/// A plan in the making.
+pub(super) struct Planner<'a> {
+    pub market: &'a Market<'a>,
+    pub ground: &'a Ground<'a>,
+    pub quanta: &'a [Option<Quantum>],
+    pub ledger: Ledger<'a>,
+    pub plan: Plan,
+    /// Agents that are in a disruptive change, those of this plan included.
+    disrupted: usize,
+    /// Resources that an agent at zero replicas waits for: who is to leave them does not wait for the limit.
+    urgent: BTreeSet<GpuResource>,
+    /// A replica of several GPUs waits for its place: smaller ones of the same resource could spoil it.
+    waits: Option<(GpuResource, u32)>,
 }
 
 /// The steps that may be taken now.
 pub(super) fn plan(market: &Market<'_>, decided: Decided) -> Plan {
     let ground = market.ground;
-    let mut plan = Plan {
-        steps: Vec::new(),
-        holds: decided.holds,
-        memory_bound: decided.memory_bound,
-        unmet: decided.unmet,
-        quanta: Vec::new(),
-        unfinished: false,
+    let agents = &ground.agents;
+    let mut planner = Planner {
+        market,
+        ground,
+        quanta: &decided.quanta,
+        ledger: Ledger::open(ground),
+        plan: Plan {
+            holds: decided.holds,
+            memory_bound: decided.memory_bound,
+            unmet: decided.unmet,
+            ..Plan::default()
+        },
+        disrupted: (0..agents.len())
+            .filter(|i| in_disruption(ground, *i))
+            .count(),
+        urgent: agents
+            .iter()
+            .filter(|agent| agent.replicas == 0)
+            .filter_map(|agent| GpuResource::parse(&agent.restore.as_ref()?.to).ok())
+            .collect(),
+        waits: None,
     };
     let required = victims::required(market, &decided.quanta);
-    let mut ledger = Ledger::open(ground);
-    let mut disrupted = ground
-        .agents
-        .iter()
-        .enumerate()
-        .filter(|(i, _)| in_disruption(ground, *i))
-        .count();
-    let (mut shrinking, mut growing) = (Vec::new(), Vec::new());
-    for (i, quantum) in decided.quanta.iter().enumerate() {
-        let agent = &ground.agents[i];
-        let Some(quantum) = quantum.as_ref().filter(|_| !agent.frozen) else {
-            continue;
-        };
-        if !runs_on(ground, i, quantum) {
+    let rank = |i: usize| market.shape.agents[i].priority;
+    let (mut shrinking, mut swapping, mut growing) = (Vec::new(), Vec::new(), Vec::new());
+    for (i, agent) in agents.iter().enumerate() {
+        if agent.frozen {
             continue;
         }
-        if quantum.replicas != agent.replicas && agent.rolling {
-            plan.unfinished = true;
-            plan.holds[i] = Some(Hold {
-                reason: HoldReason::WaitingForRollout,
-                message: format!(
-                    "{} -> {} replicas, when its own rollout has finished",
-                    agent.replicas, quantum.replicas
-                ),
-            });
-        } else if quantum.replicas < agent.replicas {
+        if let Some(restore) = &agent.restore {
+            planner.resume(i, restore);
+            continue;
+        }
+        let Some(quantum) = &decided.quanta[i] else {
+            continue;
+        };
+        if quantum.replicas < agent.replicas {
             shrinking.push((i, quantum));
+        } else if quantum.replicas > 0 && !runs_on(agent, quantum) {
+            swapping.push((i, quantum));
         } else if quantum.replicas > agent.replicas {
             growing.push((i, quantum));
         }
     }
-    let rank = |i: usize| market.shape.agents[i].priority;
-    shrinking.sort_by_key(|(i, _)| (std::cmp::Reverse(rank(*i)), *i));
+    shrinking.sort_by_key(|(i, _)| (Reverse(rank(*i)), *i));
     for (i, quantum) in shrinking {
-        shrink(market, i, quantum, &required[i], &mut disrupted, &mut plan);
+        planner.shrink(i, quantum, &required[i]);
     }
-    growing.sort_by_key(|(i, quantum)| (std::cmp::Reverse(quantum.count), rank(*i), *i));
-    let mut waits: Option<(GpuResource, u32)> = None;
+    swapping.sort_by_key(|(i, _)| (rank(*i), *i));
+    planner.swap(swapping);
+    growing.sort_by_key(|(i, quantum)| (Reverse(quantum.count), rank(*i), *i));
     for (i, quantum) in growing {
-        grow(market, i, quantum, &mut ledger, &mut waits, &mut plan);
+        planner.grow(i, quantum);
     }
+    let mut plan = planner.plan;
     plan.quanta = decided.quanta;
     plan
 }
 
 /// Whether the template asks for what the quantum needs.
-fn runs_on(ground: &Ground<'_>, i: usize, quantum: &Quantum) -> bool {
+pub(super) fn runs_on(agent: &AgentObserved, quantum: &Quantum) -> bool {
     let wanted = BTreeMap::from([(quantum.resource.clone(), quantum.count)]);
-    super::ground::covers(&ground.agents[i].template, &wanted)
+    covers(&agent.template, &wanted)
 }
 
 /// Whether the agent is in a change that takes something from it: a swap, pods of another template, or pods on their way out.
 fn in_disruption(ground: &Ground<'_>, i: usize) -> bool {
     let agent = &ground.agents[i];
-    let live = agent
-        .pods
-        .iter()
-        .filter(|pod| pod.state != PodState::Terminating && ground.node_of(pod).is_some());
-    agent.restore.is_some()
-        || agent
+    let mut live = 0;
+    let mut outdated = false;
+    for pod in &agent.pods {
+        if pod.state == PodState::Terminating {
+            return true;
+        }
+        if ground.node_of(pod).is_some() {
+            live += 1;
+            outdated |= !covers(&pod.requests, &agent.template);
+        }
+    }
+    agent.restore.is_some() || live > agent.replicas || (outdated && agent.rolling)
+}
+
+impl Planner<'_> {
+    /// Says why a change of agent `i` is not made now.
+    pub fn hold(&mut self, i: usize, reason: HoldReason, message: String) {
+        self.plan.holds[i] = Some(Hold { reason, message });
+    }
+
+    /// Whether agent `i` may begin a change that takes something from it; counts it when it may.
+    pub fn may_disrupt(&mut self, i: usize, what: &str) -> bool {
+        let leaves_urgent = self.ground.agents[i]
+            .template
+            .iter()
+            .any(|(resource, count)| *count > 0 && self.urgent.contains(resource));
+        if in_disruption(self.ground, i) || leaves_urgent {
+            return true;
+        }
+        let most = self.market.shape.max_concurrent.max(1);
+        if self.disrupted >= most as usize {
+            let message =
+                format!("{what}, when fewer than {most} agents are in a disruptive change");
+            self.hold(i, HoldReason::DisruptionLimit, message);
+            return false;
+        }
+        self.disrupted += 1;
+        true
+    }
+
+    fn shrink(&mut self, i: usize, quantum: &Quantum, required: &BTreeMap<usize, u64>) {
+        let agent = &self.ground.agents[i];
+        let what = format!("{} -> {} replicas", agent.replicas, quantum.replicas);
+        self.plan.unfinished = true;
+        if agent.rolling {
+            let message = format!("{what}, when its own rollout has finished");
+            return self.hold(i, HoldReason::WaitingForRollout, message);
+        }
+        let victims = victims::pick(self.ground, i, quantum.replicas, required);
+        let cuts_running = agent
             .pods
             .iter()
-            .any(|pod| pod.state == PodState::Terminating)
-        || live.count() > agent.replicas as usize
-}
-
-fn shrink(
-    market: &Market<'_>,
-    i: usize,
-    quantum: &Quantum,
-    required: &BTreeMap<usize, u64>,
-    disrupted: &mut usize,
-    plan: &mut Plan,
-) {
-    let ground = market.ground;
-    let agent = &ground.agents[i];
-    let victims = victims::pick(ground, i, quantum.replicas, required);
-    let cuts_running = agent
-        .pods
-        .iter()
-        .any(|pod| victims.contains(&pod.name) && ground.node_of(pod).is_some());
-    plan.unfinished = true;
-    if cuts_running && !in_disruption(ground, i) {
-        let most = market.shape.max_concurrent.max(1);
-        if *disrupted >= most as usize {
-            plan.holds[i] = Some(Hold {
-                reason: HoldReason::DisruptionLimit,
-                message: format!(
-                    "{} -> {} replicas, when fewer than {most} agents are being disrupted",
-                    agent.replicas, quantum.replicas
-                ),
-            });
+            .any(|pod| victims.contains(&pod.name) && self.ground.node_of(pod).is_some());
+        if cuts_running && !self.may_disrupt(i, &what) {
             return;
         }
-        *disrupted += 1;
-    }
-    plan.steps.push(Step::Scale {
-        agent: i,
-        from: agent.replicas,
-        to: quantum.replicas,
-        victims,
-    });
-}
-
-fn grow(
-    market: &Market<'_>,
-    i: usize,
-    quantum: &Quantum,
-    ledger: &mut Ledger<'_>,
-    waits: &mut Option<(GpuResource, u32)>,
-    plan: &mut Plan,
-) {
-    let agent = &market.ground.agents[i];
-    let wanted = u64::from(quantum.replicas - agent.replicas);
-    // A smaller replica could land where a larger one is about to find its place.
-    let behind = waits
-        .as_ref()
-        .is_some_and(|(resource, size)| *resource == quantum.resource && *size > quantum.count);
-    let places = if behind {
-        0
-    } else {
-        ledger.take(&quantum.resource, quantum.count, wanted)
-    };
-    if places > 0 {
-        let to = agent.replicas + u32::try_from(places).unwrap_or(0);
-        plan.steps.push(Step::Scale {
+        self.plan.steps.push(Step::Scale {
             agent: i,
             from: agent.replicas,
-            to,
-            victims: Vec::new(),
+            to: quantum.replicas,
+            victims,
         });
     }
-    if places < wanted {
-        plan.unfinished = true;
-        if quantum.count > 1 {
-            waits.get_or_insert((quantum.resource.clone(), quantum.count));
+
+    fn grow(&mut self, i: usize, quantum: &Quantum) {
+        let agent = &self.ground.agents[i];
+        let what = format!("{} -> {} replicas", agent.replicas, quantum.replicas);
+        if agent.rolling {
+            self.plan.unfinished = true;
+            let message = format!("{what}, when its own rollout has finished");
+            return self.hold(i, HoldReason::WaitingForRollout, message);
         }
-        plan.holds[i] = Some(Hold {
-            reason: HoldReason::WaitingForCapacity,
-            message: format!(
-                "{} -> {} replicas of {} {}: room for {places} more now",
-                agent.replicas, quantum.replicas, quantum.count, quantum.resource
-            ),
-        });
+        let wanted = u64::from(quantum.replicas - agent.replicas);
+        let behind = self
+            .waits
+            .as_ref()
+            .is_some_and(|(resource, size)| *resource == quantum.resource && *size > quantum.count);
+        let places = if behind {
+            0
+        } else {
+            self.ledger.take(&quantum.resource, quantum.count, wanted)
+        };
+        if places > 0 {
+            self.plan.steps.push(Step::Scale {
+                agent: i,
+                from: agent.replicas,
+                to: agent
+                    .replicas
+                    .saturating_add(u32::try_from(places).unwrap_or(0)),
+                victims: Vec::new(),
+            });
+        }
+        if places < wanted {
+            self.plan.unfinished = true;
+            if quantum.count > 1 && self.waits.is_none() {
+                self.waits = Some((quantum.resource.clone(), quantum.count));
+            }
+            let message = format!(
+                "{what} of {} {} each: room for {places} more now",
+                quantum.count, quantum.resource
+            );
+            self.hold(i, HoldReason::WaitingForCapacity, message);
+        }
     }
 }
