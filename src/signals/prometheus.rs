@@ -1,0 +1,1 @@
+//! A Prometheus server named by the administrator as a source of samples.
