@@ -5,7 +5,10 @@
 //! stand in `laws.rs` as properties.
 
 mod adaptive;
+mod demand;
+mod level;
 mod pace;
+mod rounding;
 mod static_equal;
 mod types;
 mod water_filling;
@@ -14,6 +17,8 @@ mod water_filling;
 mod adversarial;
 #[cfg(test)]
 mod laws;
+#[cfg(test)]
+mod tests;
 
 pub use pace::{Pace, pace};
 pub use types::{Agent, Allotment, Load, Policy, Reason, Snapshot};

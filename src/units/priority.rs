@@ -37,6 +37,22 @@ impl Priority {
 
     /// 1/P in sixths (6, 3, 2), so that weights stay integers.
     pub const fn weight(self) -> u64 {
-        6 / self.divisor()
+        match self {
+            Self::High => 6,
+            Self::Medium => 3,
+            Self::Low => 2,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn weight_times_divisor_is_the_same_for_all() {
+        for priority in [Priority::High, Priority::Medium, Priority::Low] {
+            assert_eq!(priority.weight() * priority.divisor(), 6, "{priority:?}");
+        }
     }
 }

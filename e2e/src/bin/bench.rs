@@ -1,4 +1,5 @@
 //! `bench up`: a control plane to look around in, until Ctrl-C.
+#![forbid(unsafe_code)]
 
 use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};

@@ -1,0 +1,105 @@
+//! What a decision costs: nanoseconds an agent for each policy, beside the time to copy the same bytes in the same run.
+//!
+//! Prints one JSON object a line: `{"bench":"allocate","case":"Adaptive","agents":1000,"ns_per_agent":9.1,
+//! "copy_ns_per_agent":2.4,"ratio_to_copy":3.8,"ratio_to_smallest_n":0.8}`. The copy is that of the input and the output, once. All times are
+//! the shortest of many short samples taken in turn, so that a busy machine disturbs the figures least.
+
+use agentpool::allocation::{Agent, Allotment, Load, Policy, Snapshot, allocate};
+use agentpool::units::{MilliGpus, Priority};
+use std::hint::black_box;
+use std::time::{Duration, Instant};
+
+/// Policy, a name for the case, and capacity an agent: less than demand, or more.
+const CASES: [(&str, Policy, u64); 4] = [
+    ("Adaptive", Policy::Adaptive, 400),
+    ("WaterFilling, hungry", Policy::WaterFilling, 400),
+    ("WaterFilling, headroom", Policy::WaterFilling, 1500),
+    ("StaticEqual", Policy::StaticEqual, 400),
+];
+const SIZES: [usize; 4] = [10, 100, 1000, 100_000];
+/// Agents decided on in one sample; tens of microseconds.
+const SAMPLE: usize = 5000;
+const SAMPLES: usize = 400;
+
+/// A xorshift generator: the same pools in every run.
+struct Dice(u64);
+
+impl Dice {
+    fn below(&mut self, end: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % end
+    }
+}
+
+fn pool<'a>(names: &'a [String], dice: &mut Dice) -> Vec<Agent<'a>> {
+    let mut agent = |name: &'a String| {
+        let throughput = 20 + dice.below(100);
+        Agent {
+            name,
+            priority: [Priority::High, Priority::Medium, Priority::Low][dice.below(3) as usize],
+            min_share: MilliGpus(dice.below(200)),
+            base_throughput: throughput as f64,
+            speed_exponent: 1.0,
+            load: Load::Measured {
+                arrivals_per_second: dice.below(throughput) as f64,
+                backlog: dice.below(50) as f64,
+            },
+            floor: MilliGpus(dice.below(100)),
+            ceiling: MilliGpus(8000),
+            realized: MilliGpus(dice.below(1000)),
+        }
+    };
+    names.iter().map(&mut agent).collect()
+}
+
+/// Nanoseconds an agent of one sample.
+fn sample(agents: usize, mut work: impl FnMut()) -> f64 {
+    let rounds = (SAMPLE / agents).max(1);
+    let start = Instant::now();
+    for _ in 0..rounds {
+        work();
+    }
+    start.elapsed().as_nanos() as f64 / (rounds * agents) as f64
+}
+
+fn main() {
+    let mut smallest = [0.0; CASES.len()];
+    for n in SIZES {
+        let names: Vec<String> = (0..n).map(|i| format!("agent-{i:06}")).collect();
+        let agents = pool(&names, &mut Dice(0x9e37_79b9_7f4a_7c15));
+        let mut out = vec![Allotment::default(); n];
+        let (mut agents_copy, mut out_copy) = (agents.clone(), out.clone());
+        let mut copy = f64::MAX;
+        let mut best = [f64::MAX; CASES.len()];
+        for _ in 0..SAMPLES {
+            copy = copy.min(sample(n, || {
+                agents_copy.copy_from_slice(black_box(&agents));
+                out_copy.copy_from_slice(black_box(&out));
+                black_box((&agents_copy, &out_copy));
+            }));
+            for (best, (_, policy, each)) in best.iter_mut().zip(CASES) {
+                let snapshot = Snapshot {
+                    capacity: MilliGpus(each * n as u64),
+                    drain: Duration::from_secs(60),
+                    agents: &agents,
+                };
+                *best = best.min(sample(n, || {
+                    allocate(policy, black_box(&snapshot), black_box(&mut out));
+                }));
+            }
+        }
+        if n == SIZES[0] {
+            smallest = best;
+        }
+        for ((case, ..), (ns, first)) in CASES.iter().zip(best.iter().zip(smallest)) {
+            println!(
+                "{{\"bench\":\"allocate\",\"case\":\"{case}\",\"agents\":{n},\"ns_per_agent\":{ns:.2},\
+                 \"copy_ns_per_agent\":{copy:.2},\"ratio_to_copy\":{:.2},\"ratio_to_smallest_n\":{:.2}}}",
+                ns / copy,
+                ns / first,
+            );
+        }
+    }
+}

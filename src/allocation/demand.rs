@@ -1,0 +1,153 @@
+use super::types::{Agent, Load};
+use crate::units::MilliGpus;
+use std::time::Duration;
+
+/// Turns measured load into a share. The only floating-point step before WaterFilling's integers.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Meter {
+    per_second: f64,
+}
+
+impl Meter {
+    /// A meter that wants backlog worked off within `drain`; zero counts as one nanosecond.
+    pub(super) fn new(drain: Duration) -> Self {
+        Self {
+            per_second: 1.0 / drain.max(Duration::from_nanos(1)).as_secs_f64(),
+        }
+    }
+
+    /// The share that serves the agent's load, rounded up to milli-GPUs and clamped to its ceiling; `None` when its load
+    /// is unknown.
+    ///
+    /// Work arrives at `need = arrivals/T + backlog/(T · drain)` GPUs. Within one GPU the speed is `T · share^b`, so that
+    /// the share is `need^(1/b)`; beyond, whole GPUs add up linearly. Any load above zero asks for at least one milli-GPU.
+    #[inline]
+    pub(super) fn demand(self, agent: &Agent<'_>) -> Option<Demand> {
+        let (arrivals, backlog) = load(agent)?;
+        let work = arrivals + backlog * self.per_second;
+        let mut milli = 1000.0 * work / agent.base_throughput;
+        if agent.speed_exponent < 1.0 && milli < 1000.0 {
+            milli = 1000.0 * libm::pow(milli / 1000.0, 1.0 / agent.speed_exponent);
+        }
+        let wanted = round_up(milli).max(u64::from(work > 0.0));
+        Some(Demand {
+            share: MilliGpus(wanted.min(agent.ceiling.0)),
+            capped: wanted > agent.ceiling.0,
+            arrivals,
+        })
+    }
+}
+
+/// What an agent's load asks for.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Demand {
+    /// The share, not above the ceiling.
+    pub(super) share: MilliGpus,
+    /// The load asks for more than the ceiling.
+    pub(super) capped: bool,
+    /// Requests a second that arrive.
+    pub(super) arrivals: f64,
+}
+
+/// Arrivals a second and backlog, when they and the facts they are judged by are numbers that can be true.
+///
+/// NaN, infinite or negative is no data, and no data is never zero load.
+#[inline]
+fn load(agent: &Agent<'_>) -> Option<(f64, f64)> {
+    match agent.load {
+        Load::Measured {
+            arrivals_per_second: arrivals,
+            backlog,
+        } if amount(arrivals) & amount(backlog) & facts(agent) => Some((arrivals, backlog)),
+        _ => None,
+    }
+}
+
+/// Finite and ≥ 0: the bits of such numbers, -0 made 0, are those below infinity's. One comparison where a range takes many.
+#[inline]
+fn amount(x: f64) -> bool {
+    (x + 0.0).to_bits() < f64::INFINITY.to_bits()
+}
+
+/// Base throughput is finite and above zero, the exponent in (0, 1]; bits of positive numbers are in the numbers' order.
+#[inline]
+fn facts(agent: &Agent<'_>) -> bool {
+    let positive = |x: f64, end: u64| x.to_bits().wrapping_sub(1) < end - 1;
+    positive(agent.base_throughput, f64::INFINITY.to_bits())
+        & positive(agent.speed_exponent, 1f64.to_bits() + 1)
+}
+
+/// `x` ≥ 0 rounded up to a whole number, at most 2^52; what exceeds a whole number by rounding errors alone is that number.
+fn round_up(x: f64) -> u64 {
+    // Adding 2^52 leaves no room for a fraction, so that the sum's low bits are the integer nearest to `x`. Exact, and without
+    // the function call (`ceil`) and the saturating conversions that cost most of a pass on baseline x86-64.
+    const SHIFT: f64 = (1u64 << 52) as f64;
+    let x = (x * (1.0 - 1e-12)).min(SHIFT);
+    let shifted = x + SHIFT;
+    (shifted.to_bits() - SHIFT.to_bits()) + u64::from(shifted - SHIFT < x)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::agent;
+    use super::*;
+
+    fn demand_of(
+        arrivals: f64,
+        backlog: f64,
+        throughput: f64,
+        exponent: f64,
+        drain: u64,
+    ) -> Option<u64> {
+        let agent = Agent {
+            base_throughput: throughput,
+            speed_exponent: exponent,
+            load: Load::Measured {
+                arrivals_per_second: arrivals,
+                backlog,
+            },
+            ceiling: MilliGpus(64_000),
+            ..agent("a")
+        };
+        Meter::new(Duration::from_secs(drain))
+            .demand(&agent)
+            .map(|d| d.share.0)
+    }
+
+    #[test]
+    fn demand_is_arrivals_plus_drained_backlog_over_throughput() {
+        assert_eq!(demand_of(80.0, 0.0, 100.0, 1.0, 60), Some(800));
+        assert_eq!(demand_of(80.0, 600.0, 100.0, 1.0, 60), Some(900));
+        assert_eq!(demand_of(250.0, 0.0, 100.0, 1.0, 60), Some(2500));
+        assert_eq!(demand_of(0.0, 0.0, 100.0, 1.0, 60), Some(0));
+    }
+
+    #[test]
+    fn where_speed_is_sublinear_a_small_partition_serves_more_than_its_share() {
+        // At b = 0.5 a quarter of a GPU already serves half of T.
+        assert_eq!(demand_of(50.0, 0.0, 100.0, 0.5, 60), Some(250));
+        assert_eq!(demand_of(100.0, 0.0, 100.0, 0.5, 60), Some(1000));
+        assert_eq!(
+            demand_of(150.0, 0.0, 100.0, 0.5, 60),
+            Some(1500),
+            "whole GPUs are linear"
+        );
+    }
+
+    #[test]
+    fn exact_tenths_do_not_round_up() {
+        for arrivals in 1..=100u32 {
+            assert_eq!(
+                demand_of(f64::from(arrivals), 0.0, 100.0, 1.0, 60),
+                Some(u64::from(arrivals) * 10)
+            );
+        }
+    }
+
+    #[test]
+    fn the_faintest_load_is_not_no_load() {
+        assert_eq!(demand_of(5e-324, 0.0, 1e308, 1.0, 60), Some(1));
+        assert_eq!(demand_of(1e-300, 0.0, 1.0, 0.1, 60), Some(1));
+        assert_eq!(demand_of(-0.0, 0.0, 1.0, 1.0, 60), Some(0));
+    }
+}
