@@ -56,8 +56,14 @@ impl NodeView {
     }
 
     fn whole(&self, resource: &str, capacity: u64) -> Devices {
-        let replicas = self.count_label("nvidia.com/gpu.replicas").unwrap_or(1).max(1);
-        let time_sliced = self.labels.get("nvidia.com/gpu.sharing-strategy").is_some_and(|strategy| strategy != "none");
+        let replicas = self
+            .count_label("nvidia.com/gpu.replicas")
+            .unwrap_or(1)
+            .max(1);
+        let time_sliced = self
+            .labels
+            .get("nvidia.com/gpu.sharing-strategy")
+            .is_some_and(|strategy| strategy != "none");
         let shared = resource != GPU || replicas > 1 || time_sliced;
         let count = match self.count_label("nvidia.com/gpu.count") {
             Some(count) if shared => count.min(capacity),
@@ -66,16 +72,27 @@ impl NodeView {
             _ if shared => capacity.min(1),
             _ => capacity,
         };
-        Devices { count: count as usize, fraction: 1.0, memory: self.mebibytes("nvidia.com/gpu.memory"), shared }
+        Devices {
+            count: count as usize,
+            fraction: 1.0,
+            memory: self.mebibytes("nvidia.com/gpu.memory"),
+            shared,
+        }
     }
 
     fn mig(&self, resource: &str, profile: &str, capacity: u64) -> Devices {
-        let product = self.labels.get("nvidia.com/gpu.product").map_or("", String::as_str);
+        let product = self
+            .labels
+            .get("nvidia.com/gpu.product")
+            .map_or("", String::as_str);
         let full = full_multiprocessors(product) as f64;
         let fraction = match self.count_label(&format!("{resource}.multiprocessors")) {
             Some(multiprocessors) => multiprocessors as f64 / full,
             // "3g.40gb" without the label: three of seven compute slices.
-            None => profile.split_once('g').and_then(|(slices, _)| slices.parse::<f64>().ok()).map_or(1.0 / 7.0, |slices| slices / 7.0),
+            None => profile
+                .split_once('g')
+                .and_then(|(slices, _)| slices.parse::<f64>().ok())
+                .map_or(1.0 / 7.0, |slices| slices / 7.0),
         };
         Devices {
             count: capacity as usize,
@@ -96,8 +113,17 @@ impl NodeView {
 
 /// Streaming multiprocessors of a whole GPU of this product (vendor data sheets). An unknown product counts as 132.
 pub fn full_multiprocessors(product: &str) -> u64 {
-    const TABLE: [(&str, u64); 5] = [("A100", 108), ("A30", 56), ("T4", 40), ("H100-PCIe", 114), ("B200", 148)];
-    TABLE.iter().find(|(name, _)| product.contains(name)).map_or(132, |(_, multiprocessors)| *multiprocessors)
+    const TABLE: [(&str, u64); 5] = [
+        ("A100", 108),
+        ("A30", 56),
+        ("T4", 40),
+        ("H100-PCIe", 114),
+        ("B200", 148),
+    ];
+    TABLE
+        .iter()
+        .find(|(name, _)| product.contains(name))
+        .map_or(132, |(_, multiprocessors)| *multiprocessors)
 }
 
 #[derive(Debug)]
@@ -108,7 +134,19 @@ struct Slot {
     shared: bool,
     /// Gone from the node's capacity: nobody new is placed here.
     withdrawn: bool,
-    residents: BTreeMap<String, u64>,
+    /// By uid.
+    residents: BTreeMap<String, Tenant>,
+}
+
+/// Who wants devices.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Tenant {
+    /// The pod's uid.
+    pub uid: String,
+    /// The pod's name for people.
+    pub name: String,
+    /// Memory that it takes on each of its devices, in bytes.
+    pub memory: u64,
 }
 
 /// Where a pod lives.
@@ -158,26 +196,55 @@ impl Placement {
     }
 
     /// A pod was bound: gives it `count` devices. `None` when the node or the resource is not known (yet).
-    pub fn place(&mut self, pod: &str, node: &str, resource: &str, count: usize, memory: u64) -> Option<Placed> {
+    pub fn place(
+        &mut self,
+        pod: &Tenant,
+        node: &str,
+        resource: &str,
+        count: usize,
+    ) -> Option<Placed> {
         let slots = self.nodes.get_mut(node)?.get_mut(resource)?;
-        let mut order: Vec<usize> = (0..slots.len()).filter(|index| !slots[*index].withdrawn).collect();
+        let mut order: Vec<usize> = (0..slots.len())
+            .filter(|index| !slots[*index].withdrawn)
+            .collect();
         order.sort_by_key(|index| (slots[*index].residents.len(), *index));
         order.truncate(count);
-        let mut placed = Placed { devices: Vec::new(), names: Vec::new(), fraction: 1.0, violations: Vec::new() };
+        let mut placed = Placed {
+            devices: Vec::new(),
+            names: Vec::new(),
+            fraction: 1.0,
+            violations: Vec::new(),
+        };
         if order.is_empty() || order.len() < count {
-            placed.violations.push(format!("{pod} asks for {count} x {resource}, {node} has {}", order.len()));
+            placed.violations.push(format!(
+                "{} asks for {count} x {resource}, {node} has {}",
+                pod.name,
+                order.len()
+            ));
         }
         for index in order {
             let slot = &mut slots[index];
             let name = format!("{node}/{resource}/{index}");
             if !slot.shared && !slot.residents.is_empty() {
-                let others: Vec<&str> = slot.residents.keys().map(String::as_str).collect();
-                placed.violations.push(format!("{name} is exclusive and held by {}", others.join(", ")));
+                let others: Vec<&str> = slot
+                    .residents
+                    .values()
+                    .map(|other| other.name.as_str())
+                    .collect();
+                placed.violations.push(format!(
+                    "{name} is exclusive and held by {}",
+                    others.join(", ")
+                ));
             }
-            slot.residents.insert(pod.to_owned(), memory);
-            let used: u64 = slot.residents.values().sum();
+            slot.residents.insert(pod.uid.clone(), pod.clone());
+            let used: u64 = slot.residents.values().map(|tenant| tenant.memory).sum();
             if let Some(there) = slot.memory.filter(|there| used > *there) {
-                placed.violations.push(format!("{name} would hold {} MiB of {} MiB with {pod}", used >> 20, there >> 20));
+                placed.violations.push(format!(
+                    "{name} would hold {} MiB of {} MiB with {}",
+                    used >> 20,
+                    there >> 20,
+                    pod.name
+                ));
             }
             placed.fraction = slot.fraction;
             placed.devices.push(slot.device);
@@ -187,9 +254,14 @@ impl Placement {
     }
 
     /// A pod's object is gone: its devices are free.
-    pub fn free(&mut self, pod: &str) {
-        for slot in self.nodes.values_mut().flat_map(BTreeMap::values_mut).flatten() {
-            slot.residents.remove(pod);
+    pub fn free(&mut self, uid: &str) {
+        for slot in self
+            .nodes
+            .values_mut()
+            .flat_map(BTreeMap::values_mut)
+            .flatten()
+        {
+            slot.residents.remove(uid);
         }
     }
 
@@ -199,7 +271,13 @@ impl Placement {
         for (node, kinds) in &self.nodes {
             for (resource, slots) in kinds {
                 for (index, slot) in slots.iter().enumerate() {
-                    all.insert(format!("{node}/{resource}/{index}"), slot.residents.keys().cloned().collect());
+                    all.insert(
+                        format!("{node}/{resource}/{index}"),
+                        slot.residents
+                            .values()
+                            .map(|tenant| tenant.name.clone())
+                            .collect(),
+                    );
                 }
             }
         }

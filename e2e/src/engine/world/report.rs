@@ -1,0 +1,85 @@
+//! What a [`World`] tells about itself.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
+use serde::Serialize;
+
+use super::{AgentStats, Phase, World};
+use crate::engine::physics::Queue;
+
+/// One engine, for people and tests.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct EngineState {
+    /// `namespace/name` of the pod.
+    pub pod: String,
+    /// `namespace/agent`.
+    pub agent: String,
+    /// Where it is in its life.
+    pub phase: Phase,
+    /// Its address while it listens.
+    pub address: Option<SocketAddr>,
+    /// Its devices, `node/resource/index`.
+    pub devices: Vec<String>,
+    /// Requests that run.
+    pub running: usize,
+    /// Requests that wait.
+    pub waiting: usize,
+    /// Its speed at this moment, in whole GPUs; 0 when idle.
+    pub rate: f64,
+}
+
+impl World {
+    /// What happened so far, by `namespace/agent`.
+    pub fn stats(&self) -> &BTreeMap<String, AgentStats> {
+        &self.stats
+    }
+
+    /// What no real cluster would allow, and annotations that could not be read; the oldest first, bounded.
+    pub fn violations(&self) -> &[String] {
+        &self.violations
+    }
+
+    /// Who lives on which device.
+    pub fn residents(&self) -> BTreeMap<String, Vec<String>> {
+        self.placement.residents()
+    }
+
+    /// `(uid, state)` of every pod that takes part.
+    pub fn states(&self) -> Vec<(String, EngineState)> {
+        let taking_part = self
+            .engines
+            .iter()
+            .filter(|(_, engine)| engine.profile().is_some());
+        taking_part
+            .map(|(uid, engine)| {
+                let Queue { running, waiting } = engine
+                    .process
+                    .map_or_else(Queue::default, |process| self.physics.queue(process));
+                let state = EngineState {
+                    pod: engine.view.key(),
+                    agent: engine.agent(),
+                    phase: engine.phase,
+                    address: engine.listening.then(|| engine.address()).flatten(),
+                    devices: engine
+                        .placed
+                        .as_ref()
+                        .map_or_else(Vec::new, |placed| placed.names.clone()),
+                    running,
+                    waiting,
+                    rate: engine
+                        .process
+                        .map_or(0.0, |process| self.physics.rate(process)),
+                };
+                (uid.clone(), state)
+            })
+            .collect()
+    }
+
+    /// The queue of a pod's engine.
+    pub fn queue(&self, uid: &str) -> Queue {
+        let process = self.engines.get(uid).and_then(|engine| engine.process);
+        process.map_or_else(Queue::default, |process| self.physics.queue(process))
+    }
+}
