@@ -38,6 +38,8 @@ pub struct World {
     by_process: BTreeMap<ProcessId, String>,
     demands: BTreeMap<RequestId, Demand>,
     stats: BTreeMap<String, AgentStats>,
+    /// Engines with a deadline.
+    draining: BTreeSet<String>,
     violations: Vec<String>,
     effects: Vec<Effect>,
     rng: StdRng,
@@ -58,6 +60,7 @@ impl World {
             by_process: BTreeMap::new(),
             demands: BTreeMap::new(),
             stats: BTreeMap::new(),
+            draining: BTreeSet::new(),
             violations: Vec::new(),
             effects: Vec::new(),
             rng: StdRng::seed_from_u64(seed),
@@ -229,9 +232,9 @@ impl World {
     }
 
     fn first_deadline(&self) -> Option<(f64, String)> {
-        self.engines
+        self.draining
             .iter()
-            .filter_map(|(uid, engine)| Some((engine.deadline?, uid)))
+            .filter_map(|uid| Some((self.engines.get(uid)?.deadline?, uid)))
             .min_by(|a, b| a.0.total_cmp(&b.0))
             .map(|(at, uid)| (at, uid.clone()))
     }
@@ -356,6 +359,7 @@ impl World {
         if matches!(engine.phase, Phase::Serving | Phase::Unready) {
             engine.phase = Phase::Draining;
             engine.deadline = Some(now + grace);
+            self.draining.insert(uid.to_owned());
             engine.listening = false;
             self.effects.push(Effect::Close(uid.to_owned()));
         }
@@ -376,6 +380,7 @@ impl World {
             engine.phase = next;
         }
         engine.deadline = None;
+        self.draining.remove(uid);
         engine.counters = None;
         engine.listening = false;
         let agent = engine.agent();

@@ -77,6 +77,12 @@ impl World {
             .collect()
     }
 
+    /// `namespace/name` and `namespace/agent` of a pod.
+    pub fn names(&self, uid: &str) -> Option<(String, String)> {
+        let engine = self.engines.get(uid)?;
+        Some((engine.view.key(), engine.agent()))
+    }
+
     /// The queue of a pod's engine.
     pub fn queue(&self, uid: &str) -> Queue {
         let process = self.engines.get(uid).and_then(|engine| engine.process);
