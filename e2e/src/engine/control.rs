@@ -19,7 +19,10 @@ use super::faults::Fault;
 use super::fleet::Shared;
 
 /// Opens the port and serves until the fleet stops; returns where.
-pub(super) async fn listen(shared: Arc<Shared>, address: SocketAddr) -> std::io::Result<SocketAddr> {
+pub(super) async fn listen(
+    shared: Arc<Shared>,
+    address: SocketAddr,
+) -> std::io::Result<SocketAddr> {
     let listener = TcpListener::bind(address).await?;
     let address = listener.local_addr()?;
     let stop = shared.stop.clone().cancelled_owned();
@@ -31,7 +34,9 @@ pub(super) async fn listen(shared: Arc<Shared>, address: SocketAddr) -> std::io:
         .route("/reset/{namespace}/{name}", post(reset))
         .with_state(shared);
     tasks.spawn(async move {
-        let _ = axum::serve(listener, routes).with_graceful_shutdown(stop).await;
+        let _ = axum::serve(listener, routes)
+            .with_graceful_shutdown(stop)
+            .await;
     });
     Ok(address)
 }

@@ -95,7 +95,8 @@ impl Faults {
 
     /// Whether this pod's port is closed by a fault.
     pub fn refuses(&self, pod: &str, agent: &str) -> bool {
-        self.find(pod, agent).is_some_and(|(_, fault)| *fault == Fault::Refuse)
+        self.find(pod, agent)
+            .is_some_and(|(_, fault)| *fault == Fault::Refuse)
     }
 
     /// The answer to a scrape of this pod, whose true page is given.
@@ -105,9 +106,10 @@ impl Faults {
         };
         let key = (target.to_owned(), pod.to_owned());
         match fault.clone() {
-            Fault::Freeze => {
-                Answer::Now(text(StatusCode::OK, self.frozen.entry(key).or_insert(page).clone()))
-            }
+            Fault::Freeze => Answer::Now(text(
+                StatusCode::OK,
+                self.frozen.entry(key).or_insert(page).clone(),
+            )),
             Fault::Slow { seconds } => Answer::After(
                 Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX),
                 text(StatusCode::OK, page),
@@ -136,17 +138,30 @@ pub enum Answer {
 
 fn distorted(fault: &Fault, page: &str) -> Response<Body> {
     match fault {
-        Fault::Refuse | Fault::NotFound => text(StatusCode::NOT_FOUND, "404 page not found\n".into()),
-        Fault::ServerError => text(StatusCode::INTERNAL_SERVER_ERROR, "Internal Server Error\n".into()),
+        Fault::Refuse | Fault::NotFound => {
+            text(StatusCode::NOT_FOUND, "404 page not found\n".into())
+        }
+        Fault::ServerError => text(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "Internal Server Error\n".into(),
+        ),
         Fault::Nan => text(StatusCode::OK, with_values(page, |_| "NaN".into())),
         Fault::Huge => text(StatusCode::OK, with_values(page, |_| "1e+308".into())),
         Fault::Negative => text(StatusCode::OK, with_values(page, negative)),
-        Fault::Garbage => text(StatusCode::OK, "<html>\u{fffd} {{{ vllm:num_requests_running{ = = \n\0\n".into()),
-        Fault::Empty => text(StatusCode::OK, "# HELP python_info Python platform information\n".into()),
+        Fault::Garbage => text(
+            StatusCode::OK,
+            "<html>\u{fffd} {{{ vllm:num_requests_running{ = = \n\0\n".into(),
+        ),
+        Fault::Empty => text(
+            StatusCode::OK,
+            "# HELP python_info Python platform information\n".into(),
+        ),
         Fault::Oversized => oversized(),
         Fault::GzipBomb => {
             let mut response = text_bytes(StatusCode::OK, bomb());
-            response.headers_mut().insert(CONTENT_ENCODING, http::HeaderValue::from_static("gzip"));
+            response
+                .headers_mut()
+                .insert(CONTENT_ENCODING, http::HeaderValue::from_static("gzip"));
             response
         }
         Fault::Redirect { location } => {
@@ -207,7 +222,8 @@ fn with_body(status: StatusCode, body: Body) -> Response<Body> {
 fn oversized() -> Response<Body> {
     let chunk = Bytes::from("filler{a=\"b\"} 1.0\n".repeat(1 << 12));
     let length = chunk.len();
-    let chunks = stream::iter((0..OVERSIZED.div_ceil(length)).map(move |_| Ok(Frame::data(chunk.clone()))));
+    let chunks =
+        stream::iter((0..OVERSIZED.div_ceil(length)).map(move |_| Ok(Frame::data(chunk.clone()))));
     with_body(StatusCode::OK, StreamBody::new(chunks).boxed_unsync())
 }
 

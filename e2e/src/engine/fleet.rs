@@ -11,13 +11,13 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 use super::control;
 use super::faults::{Answer, Fault, Faults};
 use super::physics::{Finished, RequestId};
 use super::placement::NodeView;
 use super::server::{self, Server};
+use super::tasks::Tasks;
 use super::view::PodView;
 use super::watch;
 use super::world::report::EngineState;
@@ -67,7 +67,7 @@ pub(super) struct Shared {
     origin: Instant,
     inner: Mutex<Inner>,
     changed: Notify,
-    pub(super) tasks: TaskTracker,
+    pub(super) tasks: Tasks,
     pub(super) stop: CancellationToken,
 }
 
@@ -85,7 +85,9 @@ impl EngineFleet {
     pub async fn start(client: kube::Client, options: EngineOptions) -> anyhow::Result<Self> {
         let fleet = Self::without_cluster(options).await?;
         let shared = &fleet.shared;
-        shared.tasks.spawn(watch::nodes(shared.clone(), client.clone()));
+        shared
+            .tasks
+            .spawn(watch::nodes(shared.clone(), client.clone()));
         shared.tasks.spawn(watch::pods(shared.clone(), client));
         Ok(fleet)
     }
@@ -95,18 +97,24 @@ impl EngineFleet {
     /// # Errors
     /// When the control port cannot be opened.
     pub async fn without_cluster(options: EngineOptions) -> anyhow::Result<Self> {
-        let epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let epoch = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
         let shared = Arc::new(Shared {
             origin: Instant::now(),
             inner: Mutex::new(Inner {
-                world: World::new(options.switching_efficiency, options.seed, epoch.as_secs_f64()),
+                world: World::new(
+                    options.switching_efficiency,
+                    options.seed,
+                    epoch.as_secs_f64(),
+                ),
                 waiting: HashMap::new(),
                 servers: BTreeMap::new(),
                 faults: Faults::default(),
                 due: None,
             }),
             changed: Notify::new(),
-            tasks: TaskTracker::new(),
+            tasks: Tasks::new(),
             stop: CancellationToken::new(),
         });
         let control = match options.control {
@@ -124,7 +132,8 @@ impl EngineFleet {
 
     /// A node appeared or changed.
     pub fn apply_node(&self, node: &NodeView) {
-        self.shared.update(|world, now| world.node_applied(now, node));
+        self.shared
+            .update(|world, now| world.node_applied(now, node));
     }
 
     /// A pod appeared or changed.
@@ -221,7 +230,6 @@ impl Shared {
 
     fn halt(&self) {
         self.stop.cancel();
-        self.tasks.close();
         let servers = std::mem::take(&mut self.lock().servers);
         for server in servers.values() {
             server.kill();
@@ -293,7 +301,11 @@ impl Shared {
         }
     }
 
-    pub(super) async fn request(self: &Arc<Self>, uid: &str, demand: Demand) -> Result<Finished, Failure> {
+    pub(super) async fn request(
+        self: &Arc<Self>,
+        uid: &str,
+        demand: Demand,
+    ) -> Result<Finished, Failure> {
         let (sender, receiver) = oneshot::channel();
         let request = {
             let mut inner = self.lock();
@@ -381,7 +393,8 @@ impl Drop for Client {
         if let Some(request) = self.request.take() {
             let uid = std::mem::take(&mut self.uid);
             self.shared.lock().waiting.remove(&request);
-            self.shared.update(|world, now| world.abort(now, &uid, request));
+            self.shared
+                .update(|world, now| world.abort(now, &uid, request));
         }
     }
 }
@@ -389,7 +402,9 @@ impl Drop for Client {
 /// Lets time pass in the world: wakes up when something is due or has changed.
 async fn run(shared: Arc<Shared>) {
     loop {
-        let due = shared.tick().and_then(|at| Duration::try_from_secs_f64(at).ok());
+        let due = shared
+            .tick()
+            .and_then(|at| Duration::try_from_secs_f64(at).ok());
         let sleep = async {
             match due.and_then(|due| shared.origin.checked_add(due)) {
                 Some(due) => tokio::time::sleep_until(due).await,

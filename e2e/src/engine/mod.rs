@@ -14,6 +14,7 @@ pub mod placement;
 pub mod profile;
 mod server;
 pub mod stats;
+mod tasks;
 pub mod view;
 mod watch;
 pub mod world;

@@ -98,7 +98,8 @@ async fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
     loop {
         match TcpListener::bind(address).await {
             Err(error)
-                if error.kind() == std::io::ErrorKind::AddrInUse && tokio::time::Instant::now() < give_up =>
+                if error.kind() == std::io::ErrorKind::AddrInUse
+                    && tokio::time::Instant::now() < give_up =>
             {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
@@ -115,7 +116,8 @@ async fn serve(
     live: CancellationToken,
 ) {
     let service = service_fn(|request| answer(shared.clone(), uid.clone(), request));
-    let mut connection = pin!(http1::Builder::new().serve_connection(TokioIo::new(stream), service));
+    let mut connection =
+        pin!(http1::Builder::new().serve_connection(TokioIo::new(stream), service));
     tokio::select! {
         _ = connection.as_mut() => return,
         () = live.cancelled() => return,
@@ -132,7 +134,11 @@ async fn serve(
 #[error("the engine died")]
 struct Died;
 
-async fn answer(shared: Arc<Shared>, uid: String, request: Request<Incoming>) -> Result<Response<Body>, Died> {
+async fn answer(
+    shared: Arc<Shared>,
+    uid: String,
+    request: Request<Incoming>,
+) -> Result<Response<Body>, Died> {
     match (request.method(), request.uri().path()) {
         (&Method::GET, "/metrics") => match shared.scrape(&uid) {
             None => Err(Died),
@@ -143,9 +149,16 @@ async fn answer(shared: Arc<Shared>, uid: String, request: Request<Incoming>) ->
             }
         },
         (&Method::GET, "/health" | "/ping") => Ok(text(StatusCode::OK, String::new())),
-        (&Method::POST, "/v1/completions") => complete(&shared, &uid, request, "text_completion").await,
-        (&Method::POST, "/v1/chat/completions") => complete(&shared, &uid, request, "chat.completion").await,
-        _ => Ok(text(StatusCode::NOT_FOUND, "{\"detail\":\"Not Found\"}".into())),
+        (&Method::POST, "/v1/completions") => {
+            complete(&shared, &uid, request, "text_completion").await
+        }
+        (&Method::POST, "/v1/chat/completions") => {
+            complete(&shared, &uid, request, "chat.completion").await
+        }
+        _ => Ok(text(
+            StatusCode::NOT_FOUND,
+            "{\"detail\":\"Not Found\"}".into(),
+        )),
     }
 }
 
@@ -164,12 +177,23 @@ async fn complete(
     object: &str,
 ) -> Result<Response<Body>, Died> {
     let factor = stated_factor(request.headers());
-    let body = match Limited::new(request.into_body(), BODY_LIMIT).collect().await {
+    let body = match Limited::new(request.into_body(), BODY_LIMIT)
+        .collect()
+        .await
+    {
         Ok(body) => body.to_bytes(),
-        Err(_) => return Ok(text(StatusCode::PAYLOAD_TOO_LARGE, "{\"detail\":\"too large\"}".into())),
+        Err(_) => {
+            return Ok(text(
+                StatusCode::PAYLOAD_TOO_LARGE,
+                "{\"detail\":\"too large\"}".into(),
+            ));
+        }
     };
     let Ok(wanted) = serde_json::from_slice::<Wanted>(&body) else {
-        return Ok(text(StatusCode::BAD_REQUEST, "{\"detail\":\"not a completion request\"}".into()));
+        return Ok(text(
+            StatusCode::BAD_REQUEST,
+            "{\"detail\":\"not a completion request\"}".into(),
+        ));
     };
     let demand = Demand {
         factor,

@@ -19,7 +19,7 @@ use rand::{Rng, SeedableRng};
 use super::metrics::{EngineCounters, Served};
 use super::physics::{Physics, ProcessId, ProcessSpec, Queue, RequestId};
 use super::placement::{NodeView, Placement, Tenant};
-use super::profile::{EngineProfile, Service};
+use super::profile::Service;
 use super::view::PodView;
 use parts::Engine;
 pub use parts::{AgentStats, Demand, Effect, Phase};
@@ -208,7 +208,10 @@ impl World {
     /// The metrics page of a pod's engine, while it listens.
     pub fn page(&mut self, now: f64, uid: &str) -> Option<String> {
         self.advance(now);
-        let engine = self.engines.get(uid)?;
+        let engine = self
+            .engines
+            .get(uid)
+            .filter(|engine| engine.phase != Phase::Dead)?;
         let queue = self.physics.queue(engine.process?);
         let profile = engine.profile()?;
         Some(
@@ -367,7 +370,10 @@ impl World {
             .process
             .is_none_or(|process| self.physics.queue(process) == Queue::default());
         if idle {
-            self.die(now, uid, Phase::Dead);
+            // It exits. Its connections are not dropped: the last answers may still be on their way.
+            engine.phase = Phase::Dead;
+            engine.deadline = None;
+            self.draining.remove(uid);
         }
     }
 

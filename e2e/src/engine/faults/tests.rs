@@ -26,8 +26,14 @@ async fn bytes(response: Response<Body>) -> Bytes {
 async fn absurd_values_replace_the_values_and_nothing_else() {
     for (fault, want) in [
         (Fault::Nan, "# TYPE a gauge\na{le=\"1.0\"} NaN\nb NaN\n"),
-        (Fault::Huge, "# TYPE a gauge\na{le=\"1.0\"} 1e+308\nb 1e+308\n"),
-        (Fault::Negative, "# TYPE a gauge\na{le=\"1.0\"} -3.0\nb 0.0\n"),
+        (
+            Fault::Huge,
+            "# TYPE a gauge\na{le=\"1.0\"} 1e+308\nb 1e+308\n",
+        ),
+        (
+            Fault::Negative,
+            "# TYPE a gauge\na{le=\"1.0\"} -3.0\nb 0.0\n",
+        ),
     ] {
         assert_eq!(bytes(answer(fault)).await, want);
     }
