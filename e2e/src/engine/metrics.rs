@@ -10,13 +10,20 @@ use super::physics::Queue;
 use super::profile::Dialect;
 
 /// Bounds of vLLM's request latency histograms, in seconds.
-const VLLM_LATENCY: &[f64] =
-    &[0.3, 0.5, 0.8, 1.0, 1.5, 2.0, 2.5, 5.0, 10.0, 15.0, 20.0, 30.0, 40.0, 50.0, 60.0, 120.0, 240.0, 480.0, 960.0, 1920.0, 7680.0];
+const VLLM_LATENCY: &[f64] = &[
+    0.3, 0.5, 0.8, 1.0, 1.5, 2.0, 2.5, 5.0, 10.0, 15.0, 20.0, 30.0, 40.0, 50.0, 60.0, 120.0, 240.0,
+    480.0, 960.0, 1920.0, 7680.0,
+];
 /// Bounds of vLLM's time to first token, in seconds.
-const VLLM_TTFT: &[f64] =
-    &[0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0, 20.0, 40.0, 80.0, 160.0, 640.0, 2560.0];
+const VLLM_TTFT: &[f64] = &[
+    0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0,
+    20.0, 40.0, 80.0, 160.0, 640.0, 2560.0,
+];
 /// Bounds of SGLang's latency histograms, in seconds.
-const SGLANG_LATENCY: &[f64] = &[0.1, 0.2, 0.4, 0.6, 0.8, 1.0, 2.0, 4.0, 6.0, 8.0, 10.0, 20.0, 40.0, 60.0, 80.0, 100.0, 200.0, 400.0];
+const SGLANG_LATENCY: &[f64] = &[
+    0.1, 0.2, 0.4, 0.6, 0.8, 1.0, 2.0, 4.0, 6.0, 8.0, 10.0, 20.0, 40.0, 60.0, 80.0, 100.0, 200.0,
+    400.0,
+];
 
 /// A cumulative histogram.
 #[derive(Clone, Debug, PartialEq)]
@@ -30,7 +37,12 @@ struct Buckets {
 
 impl Buckets {
     fn new(bounds: &'static [f64]) -> Self {
-        Self { bounds, counts: vec![0; bounds.len()], count: 0, sum: 0.0 }
+        Self {
+            bounds,
+            counts: vec![0; bounds.len()],
+            count: 0,
+            sum: 0.0,
+        }
     }
 
     fn observe(&mut self, value: f64) {
@@ -125,38 +137,129 @@ impl EngineCounters {
     }
 
     fn vllm(&self, queue: Queue, kv: f64) -> String {
-        let mut page = Page::new(Some(self.created), &[("engine", "0"), ("model_name", &self.model)]);
-        page.gauge("vllm:num_requests_running", "Number of requests in model execution batches.", queue.running as f64);
-        page.gauge("vllm:num_requests_waiting", "Number of requests waiting to be processed.", queue.waiting as f64);
-        page.gauge("vllm:engine_sleep_state", "Engine sleep state; awake = 1.", 1.0);
-        page.gauge("vllm:kv_cache_usage_perc", "KV-cache usage. 1 means 100 percent usage.", kv);
-        page.counter("vllm:num_preemptions", "Cumulative number of preemption from the engine.", &[("", 0)]);
-        page.counter("vllm:prompt_tokens", "Number of prefill tokens processed.", &[("", self.prompt_tokens)]);
-        page.counter("vllm:generation_tokens", "Number of generation tokens processed.", &[("", self.generation_tokens)]);
+        let mut page = Page::new(
+            Some(self.created),
+            &[("engine", "0"), ("model_name", &self.model)],
+        );
+        page.gauge(
+            "vllm:num_requests_running",
+            "Number of requests in model execution batches.",
+            queue.running as f64,
+        );
+        page.gauge(
+            "vllm:num_requests_waiting",
+            "Number of requests waiting to be processed.",
+            queue.waiting as f64,
+        );
+        page.gauge(
+            "vllm:engine_sleep_state",
+            "Engine sleep state; awake = 1.",
+            1.0,
+        );
+        page.gauge(
+            "vllm:kv_cache_usage_perc",
+            "KV-cache usage. 1 means 100 percent usage.",
+            kv,
+        );
+        page.counter(
+            "vllm:num_preemptions",
+            "Cumulative number of preemption from the engine.",
+            &[("", 0)],
+        );
+        page.counter(
+            "vllm:prompt_tokens",
+            "Number of prefill tokens processed.",
+            &[("", self.prompt_tokens)],
+        );
+        page.counter(
+            "vllm:generation_tokens",
+            "Number of generation tokens processed.",
+            &[("", self.generation_tokens)],
+        );
         page.counter(
             "vllm:request_success",
             "Count of successfully processed requests.",
-            &[("finished_reason=\"stop\"", self.served), ("finished_reason=\"length\"", 0), ("finished_reason=\"abort\"", self.aborted)],
+            &[
+                ("finished_reason=\"stop\"", self.served),
+                ("finished_reason=\"length\"", 0),
+                ("finished_reason=\"abort\"", self.aborted),
+            ],
         );
-        page.histogram("vllm:time_to_first_token_seconds", "Histogram of time to first token in seconds.", &self.ttft);
-        page.histogram("vllm:e2e_request_latency_seconds", "Histogram of e2e request latency in seconds.", &self.e2e);
-        page.histogram("vllm:request_queue_time_seconds", "Histogram of time spent in WAITING phase for request.", &self.queue);
+        page.histogram(
+            "vllm:time_to_first_token_seconds",
+            "Histogram of time to first token in seconds.",
+            &self.ttft,
+        );
+        page.histogram(
+            "vllm:e2e_request_latency_seconds",
+            "Histogram of e2e request latency in seconds.",
+            &self.e2e,
+        );
+        page.histogram(
+            "vllm:request_queue_time_seconds",
+            "Histogram of time spent in WAITING phase for request.",
+            &self.queue,
+        );
         page.text
     }
 
     fn sglang(&self, queue: Queue, kv: f64) -> String {
-        let mut page = Page::new(None, &[("engine_type", "unified"), ("model_name", &self.model), ("pp_rank", "0"), ("tp_rank", "0")]);
-        page.gauge("sglang:num_running_reqs", "The number of running requests.", queue.running as f64);
-        page.gauge("sglang:num_queue_reqs", "The number of requests in the waiting queue.", queue.waiting as f64);
+        let mut page = Page::new(
+            None,
+            &[
+                ("engine_type", "unified"),
+                ("model_name", &self.model),
+                ("pp_rank", "0"),
+                ("tp_rank", "0"),
+            ],
+        );
+        page.gauge(
+            "sglang:num_running_reqs",
+            "The number of running requests.",
+            queue.running as f64,
+        );
+        page.gauge(
+            "sglang:num_queue_reqs",
+            "The number of requests in the waiting queue.",
+            queue.waiting as f64,
+        );
         page.gauge("sglang:token_usage", "The token usage.", kv);
         page.labels = labels(&[("model_name", &self.model)]);
-        page.counter("sglang:prompt_tokens", "Number of prefill tokens processed.", &[("", self.prompt_tokens)]);
-        page.counter("sglang:generation_tokens", "Number of generation tokens processed.", &[("", self.generation_tokens)]);
-        page.counter("sglang:num_requests", "Number of requests processed.", &[("", self.served)]);
-        page.counter("sglang:num_aborted_requests", "Number of requests aborted.", &[("", self.aborted)]);
-        page.histogram("sglang:time_to_first_token_seconds", "Histogram of time to first token in seconds.", &self.ttft);
-        page.histogram("sglang:e2e_request_latency_seconds", "Histogram of End-to-end request latency in seconds", &self.e2e);
-        page.histogram("sglang:queue_time_seconds", "Histogram of queueing time in seconds.", &self.queue);
+        page.counter(
+            "sglang:prompt_tokens",
+            "Number of prefill tokens processed.",
+            &[("", self.prompt_tokens)],
+        );
+        page.counter(
+            "sglang:generation_tokens",
+            "Number of generation tokens processed.",
+            &[("", self.generation_tokens)],
+        );
+        page.counter(
+            "sglang:num_requests",
+            "Number of requests processed.",
+            &[("", self.served)],
+        );
+        page.counter(
+            "sglang:num_aborted_requests",
+            "Number of requests aborted.",
+            &[("", self.aborted)],
+        );
+        page.histogram(
+            "sglang:time_to_first_token_seconds",
+            "Histogram of time to first token in seconds.",
+            &self.ttft,
+        );
+        page.histogram(
+            "sglang:e2e_request_latency_seconds",
+            "Histogram of End-to-end request latency in seconds",
+            &self.e2e,
+        );
+        page.histogram(
+            "sglang:queue_time_seconds",
+            "Histogram of queueing time in seconds.",
+            &self.queue,
+        );
         page.text
     }
 }
@@ -173,7 +276,10 @@ fn labels(pairs: &[(&str, &str)]) -> Vec<String> {
     pairs
         .iter()
         .map(|(key, value)| {
-            let value = value.replace('\\', r"\\").replace('"', "\\\"").replace('\n', r"\n");
+            let value = value
+                .replace('\\', r"\\")
+                .replace('"', "\\\"")
+                .replace('\n', r"\n");
             format!("{key}=\"{value}\"")
         })
         .collect()
@@ -181,7 +287,11 @@ fn labels(pairs: &[(&str, &str)]) -> Vec<String> {
 
 impl Page {
     fn new(created: Option<f64>, pairs: &[(&str, &str)]) -> Self {
-        Self { text: String::with_capacity(8192), created, labels: labels(pairs) }
+        Self {
+            text: String::with_capacity(8192),
+            created,
+            labels: labels(pairs),
+        }
     }
 
     fn head(&mut self, name: &str, help: &str, kind: &str) {
@@ -219,7 +329,11 @@ impl Page {
             let le = format!("le=\"{}\"", go_float(*bound));
             self.sample(&format!("{name}_bucket"), &le, cumulated as f64);
         }
-        self.sample(&format!("{name}_bucket"), "le=\"+Inf\"", buckets.count as f64);
+        self.sample(
+            &format!("{name}_bucket"),
+            "le=\"+Inf\"",
+            buckets.count as f64,
+        );
         self.sample(&format!("{name}_count"), "", buckets.count as f64);
         self.sample(&format!("{name}_sum"), "", buckets.sum);
         self.created(name, help, std::iter::once(""));

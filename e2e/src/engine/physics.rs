@@ -155,13 +155,25 @@ impl Physics {
     pub fn start(&mut self, spec: ProcessSpec) -> ProcessId {
         let id = ProcessId(self.next_process);
         self.next_process += 1;
-        let spec = ProcessSpec { speed: clamp(spec.speed, 1e-6, 1e6), max_running: spec.max_running.max(1), ..spec };
+        let spec = ProcessSpec {
+            speed: clamp(spec.speed, 1e-6, 1e6),
+            max_running: spec.max_running.max(1),
+            ..spec
+        };
         for device in &spec.devices {
             self.devices[device.0].residents.push(id);
         }
         self.processes.insert(
             id,
-            Process { spec, waiting: VecDeque::new(), running: BTreeMap::new(), attained: 0.0, rate: 0.0, synced: self.now, next: None },
+            Process {
+                spec,
+                waiting: VecDeque::new(),
+                running: BTreeMap::new(),
+                attained: 0.0,
+                rate: 0.0,
+                synced: self.now,
+                next: None,
+            },
         );
         id
     }
@@ -201,7 +213,12 @@ impl Physics {
         let process = self.processes.get_mut(&id)?;
         self.next_request += 1;
         self.owner.insert(request, id);
-        process.waiting.push_back(Job { request, submitted: self.now, started: self.now, work: clamp(work, 0.0, f64::MAX) });
+        process.waiting.push_back(Job {
+            request,
+            submitted: self.now,
+            started: self.now,
+            work: clamp(work, 0.0, f64::MAX),
+        });
         self.refill(id);
         Some(request)
     }
@@ -217,7 +234,9 @@ impl Physics {
         };
         process.waiting.retain(|job| job.request != request);
         sync(process, self.now);
-        process.running.retain(|(_, running), _| *running != request);
+        process
+            .running
+            .retain(|(_, running), _| *running != request);
         self.refill(id);
         true
     }
@@ -237,7 +256,10 @@ impl Physics {
     pub fn queue(&self, id: ProcessId) -> Queue {
         self.processes
             .get(&id)
-            .map_or_else(Queue::default, |process| Queue { running: process.running.len(), waiting: process.waiting.len() })
+            .map_or_else(Queue::default, |process| Queue {
+                running: process.running.len(),
+                waiting: process.waiting.len(),
+            })
     }
 
     /// How fast a process works now, in whole GPUs; 0 when it is idle.
@@ -310,7 +332,10 @@ impl Physics {
 
     /// Gives every busy process on these devices its speed.
     fn share_out(&mut self, devices: &[DeviceId]) {
-        let affected: BTreeSet<ProcessId> = devices.iter().flat_map(|device| self.devices[device.0].residents.iter().copied()).collect();
+        let affected: BTreeSet<ProcessId> = devices
+            .iter()
+            .flat_map(|device| self.devices[device.0].residents.iter().copied())
+            .collect();
         for id in affected {
             let Some(process) = self.processes.get_mut(&id) else {
                 continue;
@@ -363,7 +388,11 @@ fn sync(process: &mut Process, now: f64) {
 
 /// `value` within bounds; NaN becomes the lower one.
 fn clamp(value: f64, low: f64, high: f64) -> f64 {
-    if value.is_nan() { low } else { value.clamp(low, high) }
+    if value.is_nan() {
+        low
+    } else {
+        value.clamp(low, high)
+    }
 }
 
 #[cfg(test)]

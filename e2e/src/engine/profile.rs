@@ -50,13 +50,24 @@ pub struct EngineProfile {
 impl EngineProfile {
     /// Reads the annotations of a pod. `None` when it does not opt in; an error names the annotation, its value and
     /// what would be right.
-    pub fn parse(annotations: &BTreeMap<String, String>, default_agent: &str) -> Option<Result<Self, String>> {
+    pub fn parse(
+        annotations: &BTreeMap<String, String>,
+        default_agent: &str,
+    ) -> Option<Result<Self, String>> {
         let engine = annotations.get(&format!("{PREFIX}engine"))?;
         Some(Self::parse_opted_in(annotations, engine, default_agent))
     }
 
-    fn parse_opted_in(annotations: &BTreeMap<String, String>, engine: &str, default_agent: &str) -> Result<Self, String> {
-        let get = |key: &str| annotations.get(&format!("{PREFIX}{key}")).map(String::as_str);
+    fn parse_opted_in(
+        annotations: &BTreeMap<String, String>,
+        engine: &str,
+        default_agent: &str,
+    ) -> Result<Self, String> {
+        let get = |key: &str| {
+            annotations
+                .get(&format!("{PREFIX}{key}"))
+                .map(String::as_str)
+        };
         let dialect = match engine {
             "vllm" => Dialect::Vllm,
             "sglang" => Dialect::Sglang,
@@ -73,19 +84,20 @@ impl EngineProfile {
                 .ok_or_else(|| wrong("requests-per-second-per-gpu", speed, "a number above 0"))?,
             memory: match get("memory") {
                 None => 0,
-                Some(text) => parse_bytes(text).ok_or_else(|| wrong("memory", text, "a quantity such as 500Mi or 3Gi"))?,
+                Some(text) => parse_bytes(text)
+                    .ok_or_else(|| wrong("memory", text, "a quantity such as 500Mi or 3Gi"))?,
             },
             speed_exponent: match get("speed-exponent") {
                 None => 1.0,
-                Some(text) => {
-                    number(text).filter(|b| (0.0..=1.0).contains(b)).ok_or_else(|| wrong("speed-exponent", text, "a number from 0 to 1"))?
-                }
+                Some(text) => number(text)
+                    .filter(|b| (0.0..=1.0).contains(b))
+                    .ok_or_else(|| wrong("speed-exponent", text, "a number from 0 to 1"))?,
             },
             max_concurrency: match get("max-concurrency") {
                 None => 8,
-                Some(text) => {
-                    text.parse().ok().filter(|n| *n >= 1).ok_or_else(|| wrong("max-concurrency", text, "a whole number of at least 1"))?
-                }
+                Some(text) => text.parse().ok().filter(|n| *n >= 1).ok_or_else(|| {
+                    wrong("max-concurrency", text, "a whole number of at least 1")
+                })?,
             },
             service: match get("service") {
                 None | Some("exponential") => Service::Exponential,
@@ -126,9 +138,14 @@ pub fn parse_bytes(text: &str) -> Option<u64> {
         ("G", 1e9),
         ("T", 1e12),
     ];
-    let (digits, unit) =
-        UNITS.iter().find_map(|(suffix, unit)| text.strip_suffix(suffix).map(|digits| (digits, *unit))).unwrap_or((text, 1.0));
-    number(digits).map(|value| (value * unit).round()).filter(|bytes| (0.0..9e15).contains(bytes)).map(|bytes| bytes as u64)
+    let (digits, unit) = UNITS
+        .iter()
+        .find_map(|(suffix, unit)| text.strip_suffix(suffix).map(|digits| (digits, *unit)))
+        .unwrap_or((text, 1.0));
+    number(digits)
+        .map(|value| (value * unit).round())
+        .filter(|bytes| (0.0..9e15).contains(bytes))
+        .map(|bytes| bytes as u64)
 }
 
 #[cfg(test)]
@@ -137,12 +154,18 @@ mod tests {
     use super::*;
 
     fn annotations(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
-        pairs.iter().map(|(key, value)| (format!("{PREFIX}{key}"), (*value).to_owned())).collect()
+        pairs
+            .iter()
+            .map(|(key, value)| (format!("{PREFIX}{key}"), (*value).to_owned()))
+            .collect()
     }
 
     #[test]
     fn a_pod_without_the_annotation_does_not_take_part() {
-        assert_eq!(EngineProfile::parse(&annotations(&[("memory", "3Gi")]), "a"), None);
+        assert_eq!(
+            EngineProfile::parse(&annotations(&[("memory", "3Gi")]), "a"),
+            None
+        );
     }
 
     #[test]
@@ -187,7 +210,11 @@ mod tests {
 
     #[test]
     fn a_part_of_a_gpu_is_as_fast_as_its_exponent_says() {
-        let given = annotations(&[("engine", "vllm"), ("requests-per-second-per-gpu", "30"), ("speed-exponent", "0.5")]);
+        let given = annotations(&[
+            ("engine", "vllm"),
+            ("requests-per-second-per-gpu", "30"),
+            ("speed-exponent", "0.5"),
+        ]);
         let profile = EngineProfile::parse(&given, "a").unwrap().unwrap();
         assert!((profile.speed_on(0.25) - 0.5).abs() < 1e-12);
         assert!((profile.speed_on(1.0) - 1.0).abs() < 1e-12);

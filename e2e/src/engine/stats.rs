@@ -20,7 +20,12 @@ pub struct Latencies {
 
 impl Default for Latencies {
     fn default() -> Self {
-        Self { bins: vec![0; BINS], count: 0, sum: 0.0, max: 0.0 }
+        Self {
+            bins: vec![0; BINS],
+            count: 0,
+            sum: 0.0,
+            max: 0.0,
+        }
     }
 }
 
@@ -126,7 +131,11 @@ mod tests {
 
     #[test]
     fn merging_is_adding_all() {
-        let (mut a, mut b, mut both) = (Latencies::default(), Latencies::default(), Latencies::default());
+        let (mut a, mut b, mut both) = (
+            Latencies::default(),
+            Latencies::default(),
+            Latencies::default(),
+        );
         for i in 0..100 {
             let target = if i % 3 == 0 { &mut a } else { &mut b };
             target.add(f64::from(i));

@@ -2,12 +2,20 @@ use super::*;
 
 fn one_served(dialect: Dialect) -> EngineCounters {
     let mut counters = EngineCounters::new(dialect, "m", 1_732_050_807.5);
-    counters.served(Served { queued: 0.25, ran: 0.5, prompt_tokens: 100, generation_tokens: 20 });
+    counters.served(Served {
+        queued: 0.25,
+        ran: 0.5,
+        prompt_tokens: 100,
+        generation_tokens: 20,
+    });
     counters.aborted();
     counters
 }
 
-const QUEUE: Queue = Queue { running: 2, waiting: 3 };
+const QUEUE: Queue = Queue {
+    running: 2,
+    waiting: 3,
+};
 
 #[test]
 fn the_vllm_page_has_the_names_labels_and_order_of_the_python_client() {
@@ -60,9 +68,14 @@ fn a_reset_engine_counts_from_zero_with_a_new_birth_date() {
 
 #[test]
 fn numbers_are_printed_as_the_python_client_prints_them() {
-    for (value, text) in
-        [(0.0, "0.0"), (0.3, "0.3"), (7680.0, "7680.0"), (1_700_000_000.25, "1.70000000025e+09"), (2_000_000.0, "2e+06"), (f64::NAN, "NaN")]
-    {
+    for (value, text) in [
+        (0.0, "0.0"),
+        (0.3, "0.3"),
+        (7680.0, "7680.0"),
+        (1_700_000_000.25, "1.70000000025e+09"),
+        (2_000_000.0, "2e+06"),
+        (f64::NAN, "NaN"),
+    ] {
         assert_eq!(go_float(value), text);
     }
 }

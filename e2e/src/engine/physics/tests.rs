@@ -9,7 +9,11 @@ use rand::{Rng, SeedableRng};
 const EPS: f64 = 1e-9;
 
 fn on(devices: &[DeviceId], max_running: usize) -> ProcessSpec {
-    ProcessSpec { devices: devices.to_vec(), speed: 1.0, max_running }
+    ProcessSpec {
+        devices: devices.to_vec(),
+        speed: 1.0,
+        max_running,
+    }
 }
 
 /// The times at which requests were done, in the order they were submitted.
@@ -46,7 +50,13 @@ fn running_requests_of_one_process_share_its_speed() {
     physics.submit(0.0, p, 1.0).unwrap();
     physics.submit(0.0, p, 2.0).unwrap();
     physics.submit(0.0, p, 0.5).unwrap();
-    assert_eq!(physics.queue(p), Queue { running: 2, waiting: 1 });
+    assert_eq!(
+        physics.queue(p),
+        Queue {
+            running: 2,
+            waiting: 1
+        }
+    );
     // Both at half speed: the first is done at 2. The second has 1 left, beside the third with 0.5:
     // the third is done at 3, then 0.5 is left for the second alone: 3.5.
     assert_times(&ends(&mut physics), &[2.0, 3.5, 3.0]);
@@ -95,8 +105,14 @@ fn copies_are_weights_while_all_are_busy() {
 fn a_partition_has_its_own_speed_and_no_neighbours() {
     let mut physics = Physics::new(0.5);
     let (small, large) = (physics.add_device(), physics.add_device());
-    let a = physics.start(ProcessSpec { speed: 0.25, ..on(&[small], 1) });
-    let b = physics.start(ProcessSpec { speed: 0.5, ..on(&[large], 1) });
+    let a = physics.start(ProcessSpec {
+        speed: 0.25,
+        ..on(&[small], 1)
+    });
+    let b = physics.start(ProcessSpec {
+        speed: 0.5,
+        ..on(&[large], 1)
+    });
     physics.submit(0.0, a, 1.0).unwrap();
     physics.submit(0.0, b, 1.0).unwrap();
     assert_times(&ends(&mut physics), &[4.0, 2.0]);
@@ -165,7 +181,9 @@ fn sharing_conserves_work_however_many_processes_it_is_spread_over() {
         let mut rng = StdRng::seed_from_u64(7);
         let mut physics = Physics::new(1.0);
         let gpu = physics.add_device();
-        let ids: Vec<_> = (0..processes).map(|_| physics.start(on(&[gpu], max_running))).collect();
+        let ids: Vec<_> = (0..processes)
+            .map(|_| physics.start(on(&[gpu], max_running)))
+            .collect();
         let mut at = 0.0;
         for i in 0..2_000 {
             at += exponential(&mut rng, 1.25);
