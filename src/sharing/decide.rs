@@ -23,6 +23,18 @@ pub(super) struct Decided {
     pub unmet: Vec<Option<String>>,
 }
 
+impl Decided {
+    /// Nothing is decided for any of `n` agents.
+    pub fn nothing(n: usize) -> Self {
+        Self {
+            quanta: vec![None; n],
+            holds: vec![None; n],
+            memory_bound: vec![None; n],
+            unmet: vec![None; n],
+        }
+    }
+}
+
 /// One agent on its way to a quantum.
 struct Case {
     in_force: Option<Quantum>,
@@ -200,6 +212,7 @@ impl Room {
             budget: self.budget,
             totals: self.totals.clone(),
             fits: &fits,
+            steps: packer::SEARCH_STEPS,
         };
         let choice = packer::pack(wants, &limits)?;
         Some(

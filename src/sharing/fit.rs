@@ -1,7 +1,7 @@
 //! Whether replicas fit on nodes: sums are not enough when a replica needs several GPUs of one node.
 
 use super::ground::{Ground, Spot};
-use super::types::PodState;
+use super::types::{PodState, Rollout};
 use crate::units::GpuResource;
 use std::collections::BTreeMap;
 
@@ -78,9 +78,13 @@ impl Part {
         size: u32,
         replicas: u64,
     ) -> Self {
+        let agent = &ground.agents[agent];
         let mut live: BTreeMap<usize, u64> = BTreeMap::new();
-        for pod in &ground.agents[agent].pods {
-            if pod.state != PodState::Terminating
+        for pod in &agent.pods {
+            // A StatefulSet gives up its highest ordinals, wherever they are: there is no choice.
+            let goes = agent.rollout == Rollout::Ordered && ordinal(&pod.name) >= Some(replicas);
+            if !goes
+                && pod.state != PodState::Terminating
                 && pod.requests.get(resource) == Some(&size)
                 && let Some(at) = ground.node_of(pod)
             {
@@ -93,6 +97,11 @@ impl Part {
             live: live.into_iter().collect(),
         }
     }
+}
+
+/// The ordinal that ends the name of a StatefulSet's pod.
+pub(super) fn ordinal(name: &str) -> Option<u64> {
+    name.rsplit_once('-')?.1.parse().ok()
 }
 
 /// Arranges all parts on the nodes without moving a pod that stays; returns which pods must go: per part, per node, how many.

@@ -2,7 +2,7 @@
 
 use super::ground::{Ground, Spot};
 use super::types::{AgentShape, PoolShape, Quantum, Strategy};
-use super::{mig, whole_gpu};
+use super::{mig, time_slicing, whole_gpu};
 use crate::units::{GpuResource, Mebibytes, MilliGpus};
 use std::collections::BTreeMap;
 
@@ -41,7 +41,7 @@ impl Unit {
     }
 }
 
-/// Partitions on offer: whole GPUs, or MIG instances.
+/// What is on offer: whole GPUs, MIG instances, or tokens of time-sliced GPUs.
 pub(super) struct Market<'a> {
     pub shape: &'a PoolShape,
     pub ground: &'a Ground<'a>,
@@ -52,12 +52,12 @@ pub(super) struct Market<'a> {
 }
 
 impl<'a> Market<'a> {
-    /// The market of a partitioning strategy; time-slicing has no partitions and offers nothing here.
+    /// What the pool's strategy offers.
     pub fn open(shape: &'a PoolShape, ground: &'a Ground<'a>) -> Self {
         let (units, notes) = match shape.strategy {
             Strategy::WholeGpu => (vec![whole_gpu::unit(ground)], Vec::new()),
             Strategy::Mig => mig::units(ground),
-            Strategy::TimeSlicing { .. } => (Vec::new(), Vec::new()),
+            Strategy::TimeSlicing { .. } => (time_slicing::units(shape, ground), Vec::new()),
         };
         Self {
             shape,

@@ -18,9 +18,11 @@ mod packer;
 mod planner;
 #[cfg(test)]
 mod properties;
+mod residents;
 mod resume;
 mod survey;
 mod swap;
+mod time_slicing;
 mod types;
 mod victims;
 mod whole_gpu;
@@ -43,7 +45,14 @@ pub fn survey(shape: &PoolShape, observed: &Observed) -> Survey {
     }
     let observed = ground::reveal(shape, observed);
     let ground = Ground::new(&observed);
-    survey::partitions(&Market::open(shape, &ground))
+    survey_of(&Market::open(shape, &ground))
+}
+
+fn survey_of(market: &Market<'_>) -> Survey {
+    match market.shape.strategy {
+        Strategy::TimeSlicing { .. } => time_slicing::survey(market),
+        Strategy::WholeGpu | Strategy::Mig => survey::partitions(market),
+    }
 }
 
 /// The steps that move the cluster from what is observed towards what is decided. `now` is monotonic, since any fixed start.
@@ -69,9 +78,16 @@ pub fn plan(
     let observed = ground::reveal(shape, observed);
     let ground = Ground::new(&observed);
     let market = Market::open(shape, &ground);
-    let capacity = survey::partitions(&market).capacity;
+    let surveyed = survey_of(&market);
     let mut memory = memory.clone();
     memory.retain(shape.agents.iter().map(|agent| agent.name.as_str()));
-    let decided = decide::decide(&market, capacity, decision, &mut memory, now);
+    let decided = match shape.strategy {
+        Strategy::TimeSlicing { .. } => {
+            time_slicing::decide(&market, &surveyed, decision, &mut memory, now)
+        }
+        Strategy::WholeGpu | Strategy::Mig => {
+            decide::decide(&market, surveyed.capacity, decision, &mut memory, now)
+        }
+    };
     (planner::plan(&market, decided), memory)
 }

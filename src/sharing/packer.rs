@@ -31,6 +31,8 @@ pub(super) struct Limits<'a> {
     pub totals: Vec<(GpuResource, u64)>,
     /// Whatever totals cannot say (nodes, memory); asked with the index of the chosen quantum of each agent.
     pub fits: &'a dyn Fn(&[usize]) -> bool,
+    /// Steps of search after which the best found so far is taken; see [`SEARCH_STEPS`].
+    pub steps: u32,
 }
 
 /// What a choice costs, most important first; compared lexicographically. Additive over agents, so that the sum of the
@@ -85,6 +87,17 @@ impl Sub for Cost {
 }
 
 impl Cost {
+    /// Everyone runs and has its target.
+    pub fn is_met(&self) -> bool {
+        (self.absent, self.missing, self.hunger, self.shortfall) == (0, 0, 0, 0)
+    }
+
+    /// Whether more agents run or the shortfall is less, whatever else it costs.
+    pub fn is_below(&self, other: &Self) -> bool {
+        let worth = |c: &Self| (c.absent, c.missing, c.hunger, c.shortfall);
+        worth(self) < worth(other)
+    }
+
     /// Whether a move is worth it that disturbs agents which have nearly what they should: an agent more runs, or the
     /// shortfall falls by more than an eighth.
     pub fn is_clearly_below(&self, other: &Self) -> bool {
@@ -142,7 +155,7 @@ pub(super) fn total(wants: &[Want], quanta: &[Quantum]) -> Cost {
 }
 
 /// Steps of search after which the best found so far is taken; enough for every instance of 4 agents with 10 quanta.
-const SEARCH_STEPS: u32 = 20_000;
+pub(super) const SEARCH_STEPS: u32 = 20_000;
 /// Trials of local improvement.
 const TRIALS: u32 = 20_000;
 
@@ -193,7 +206,7 @@ pub(super) fn pack(wants: &[Want], limits: &Limits<'_>) -> Option<Vec<usize>> {
         order: packing.orders(),
         best: start.map(|choice| (packing.total(&choice), choice)),
         chosen: vec![0; table.len()],
-        steps: SEARCH_STEPS,
+        steps: limits.steps,
     };
     search.descend(&mut packing, 0, Cost::default());
     let (mut best, mut choice) = search.best?;

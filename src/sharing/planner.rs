@@ -8,7 +8,10 @@ use super::decide::Decided;
 use super::fit;
 use super::ground::{Ground, covers};
 use super::market::Market;
-use super::types::{AgentObserved, Hold, HoldReason, Plan, PodState, Quantum, Step};
+use super::residents::Residents;
+use super::types::{
+    AgentObserved, AgentShape, Hold, HoldReason, Plan, PodState, Quantum, Step, Strategy,
+};
 use super::victims;
 use crate::units::GpuResource;
 use std::cmp::Reverse;
@@ -18,13 +21,26 @@ use std::collections::{BTreeMap, BTreeSet};
 pub(super) struct Ledger<'a> {
     ground: &'a Ground<'a>,
     promises: BTreeMap<GpuResource, BTreeMap<u32, u64>>,
+    /// Time-slicing with all memory known: what is resident now.
+    residents: Option<Residents>,
+    /// Memory of one replica per agent, MiB; 0 where it is not known.
+    memory: Vec<u64>,
 }
 
 impl<'a> Ledger<'a> {
-    pub fn open(ground: &'a Ground<'a>) -> Self {
+    fn open(market: &Market<'a>) -> Self {
+        let residents = match &market.shape.strategy {
+            Strategy::TimeSlicing { resource, .. } => {
+                Residents::read(market.shape, market.ground, resource, None).ok()
+            }
+            Strategy::WholeGpu | Strategy::Mig => None,
+        };
+        let memory = |agent: &AgentShape| agent.memory_per_replica.unwrap_or_default().0;
         Self {
-            ground,
+            ground: market.ground,
             promises: BTreeMap::new(),
+            residents,
+            memory: market.shape.agents.iter().map(memory).collect(),
         }
     }
 
@@ -34,26 +50,30 @@ impl<'a> Ledger<'a> {
             .or_insert_with(|| self.ground.promises(resource))
     }
 
-    /// Takes places for up to `count` replicas that are sure to be scheduled; returns for how many.
-    pub fn take(&mut self, resource: &GpuResource, size: u32, count: u64) -> u64 {
+    /// Takes places for up to `count` replicas of agent `i` that are sure to be scheduled and to find memory; returns for
+    /// how many.
+    pub fn take(&mut self, i: usize, resource: &GpuResource, size: u32, count: u64) -> u64 {
         let spots = self.ground.spots(resource);
         let promises = self.promised(resource);
-        let places = fit::most(&spots, promises, size, count);
+        let mut places = fit::most(&spots, promises, size, count);
+        if let Some(residents) = &mut self.residents {
+            places = residents.add(self.memory[i], places);
+        }
         if places > 0 {
-            *promises.entry(size).or_insert(0) += places;
+            *self.promised(resource).entry(size).or_insert(0) += places;
         }
         places
     }
 
     /// Takes places for all of `count` replicas, or none.
-    pub fn take_all(&mut self, resource: &GpuResource, size: u32, count: u64) -> bool {
+    pub fn take_all(&mut self, i: usize, resource: &GpuResource, size: u32, count: u64) -> bool {
         let spots = self.ground.spots(resource);
-        let promises = self.promised(resource);
-        let sure = fit::sure(&spots, promises, size, count);
-        if sure && count > 0 {
-            *promises.entry(size).or_insert(0) += count;
-        }
-        sure
+        let sure = fit::sure(&spots, self.promised(resource), size, count)
+            && self
+                .residents
+                .as_ref()
+                .is_none_or(|residents| residents.excess_with(self.memory[i], count).is_none());
+        sure && self.take(i, resource, size, count) == count
     }
 
     /// What is free in sum and promised to nobody, in units of the resource.
@@ -87,7 +107,7 @@ pub(super) fn plan(market: &Market<'_>, decided: Decided) -> Plan {
         market,
         ground,
         quanta: &decided.quanta,
-        ledger: Ledger::open(ground),
+        ledger: Ledger::open(market),
         plan: Plan {
             holds: decided.holds,
             memory_bound: decided.memory_bound,
@@ -230,7 +250,8 @@ impl Planner<'_> {
         let places = if behind {
             0
         } else {
-            self.ledger.take(&quantum.resource, quantum.count, wanted)
+            self.ledger
+                .take(i, &quantum.resource, quantum.count, wanted)
         };
         if places > 0 {
             self.plan.steps.push(Step::Scale {

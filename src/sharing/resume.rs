@@ -50,7 +50,7 @@ impl Planner<'_> {
         let replicas = u64::from(agent.replicas);
         if self
             .ledger
-            .take_all(&quantum.resource, quantum.count, replicas)
+            .take_all(i, &quantum.resource, quantum.count, replicas)
         {
             self.retarget(i, &quantum.resource, quantum.count);
         } else {
@@ -95,7 +95,7 @@ impl Planner<'_> {
         }
         for (resource, replicas) in choices {
             let template = BTreeMap::from([(resource.clone(), count)]);
-            let places = self.ledger.take(&resource, count, u64::from(replicas));
+            let places = self.ledger.take(i, &resource, count, u64::from(replicas));
             if places == 0 {
                 continue;
             }

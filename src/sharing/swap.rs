@@ -39,7 +39,7 @@ impl Planner<'_> {
             let promised = self.ground.promised(i);
             let open = self
                 .ledger
-                .take_all(&quantum.resource, quantum.count, needed);
+                .take_all(i, &quantum.resource, quantum.count, needed);
             if open {
                 self.plan.unfinished = true;
                 if agent.replicas == 0

@@ -3,13 +3,13 @@
 use super::fit::{self, Part};
 use super::ground::Ground;
 use super::market::Market;
-use super::types::{Pod, PodState, Quantum};
-use std::cmp::Ordering;
+use super::types::{Pod, PodState, Quantum, Rollout};
+use std::cmp::{Ordering, Reverse};
 
 /// The pods of agent `i` to cut when it goes down to `to` replicas, first the one that is missed least: not scheduled,
 /// on a node that is gone, loading, then ready with the least load; ties by name.
 ///
-/// `first` counts per node the pods that must go so that a larger replica finds its place; they precede other bound pods.
+/// `first` counts per node the pods that must go so that a larger replica finds its place; they precede other bound pods. A StatefulSet gives up its highest ordinals, whatever is asked.
 pub(super) fn pick(
     ground: &Ground<'_>,
     i: usize,
@@ -23,6 +23,11 @@ pub(super) fn pick(
         .filter(|pod| pod.state != PodState::Terminating)
         .collect();
     let cut = live.len().saturating_sub(to as usize);
+    if agent.rollout == Rollout::Ordered {
+        live.sort_by_key(|pod| Reverse((fit::ordinal(&pod.name), &pod.name)));
+        live.truncate(cut);
+        return live.into_iter().map(|pod| pod.name.clone()).collect();
+    }
     live.sort_by(|a, b| order(ground, a, b));
     let mut wanted = first.clone();
     let mut chosen: Vec<&Pod> = Vec::new();
