@@ -88,7 +88,7 @@ fn cases(
         windows.push(memory.recommend(behavior, &market.shape.agents[i].name, now, target));
         cases.push(Case {
             in_force: market.in_force(i),
-            fixed: observed.frozen || allotment.reason == Reason::SignalLost,
+            fixed: observed.frozen || allotment.reason == Reason::SignalLost || !market.serves(i),
             target,
             demand: allotment.demand.0,
             aim: target,
@@ -285,7 +285,10 @@ fn want(market: &Market<'_>, i: usize, case: &Case, distress: Distress) -> Want 
         .pods
         .iter()
         .any(|pod| market.ground.node_of(pod).is_some());
+    let alone = market.menu(i, min, case.aim).is_empty();
     let fewest = match distress {
+        // Who cannot have its minimum even alone takes what it can get, and disturbs nobody else by that.
+        Distress::None | Distress::Moves if alone => 0,
         Distress::None | Distress::Moves => min,
         Distress::Extras if runs => min.min(1),
         Distress::Extras | Distress::All => 0,
@@ -368,7 +371,8 @@ fn explain(
         let agent = &market.shape.agents[i];
         let got = chosen[i].as_ref().map_or(0, |quantum| quantum.replicas);
         let refusal = market.refusal(i);
-        let unmet = (got < agent.min_replicas && !case.fixed).then(|| {
+        let barred = !market.serves(i);
+        let unmet = (got < agent.min_replicas && (barred || !case.fixed)).then(|| {
             refusal.clone().unwrap_or_else(|| {
                 let there: Vec<String> = room
                     .totals
@@ -389,9 +393,7 @@ fn explain(
         decided
             .holds
             .push(hold(market, i, case, chosen[i].as_ref(), &decision[i]));
-        decided
-            .memory_bound
-            .push(refusal.filter(|_| agent.memory_per_replica.is_some()));
+        decided.memory_bound.push(market.too_large(i));
         decided.unmet.push(unmet);
     }
     decided.quanta = chosen;

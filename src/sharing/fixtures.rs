@@ -75,6 +75,7 @@ pub(super) fn running(resource: &GpuResource, size: u32, nodes: &[&str]) -> Agen
             .collect(),
         restore: None,
         frozen: false,
+        template_locked: false,
     }
 }
 

@@ -1,7 +1,7 @@
 //! What a strategy offers: the units that exist and the menu of quanta they make for each agent.
 
-use super::ground::{Ground, Spot};
-use super::types::{AgentShape, PoolShape, Quantum, Strategy};
+use super::ground::{Ground, Spot, covers};
+use super::types::{PoolShape, Quantum, Strategy};
 use super::{mig, time_slicing, whole_gpu};
 use crate::units::{GpuResource, Mebibytes, MilliGpus};
 use std::collections::BTreeMap;
@@ -67,28 +67,38 @@ impl<'a> Market<'a> {
         }
     }
 
-    /// How many of a unit one replica of the agent asks for.
-    fn count(&self, agent: &AgentShape) -> u32 {
+    /// How many of a unit one replica of agent `i` asks for; where its template may not change, what the template says.
+    pub fn count(&self, i: usize) -> u32 {
+        let agent = &self.ground.agents[i];
         match self.shape.strategy {
-            Strategy::WholeGpu => agent.gpus_per_replica.max(1),
+            Strategy::WholeGpu if agent.template_locked => agent
+                .template
+                .get(&GpuResource::whole())
+                .copied()
+                .unwrap_or(1)
+                .max(1),
+            Strategy::WholeGpu => self.shape.agents[i].gpus_per_replica.max(1),
             Strategy::TimeSlicing { .. } | Strategy::Mig => 1,
         }
     }
 
-    /// How many of a unit one replica of agent `i` asks for.
-    pub fn count_of(&self, i: usize) -> u32 {
-        self.count(&self.shape.agents[i])
+    /// Units whose memory holds the agent's model; where its template may not change, only what it asks for.
+    fn permitted(&self, i: usize) -> impl Iterator<Item = &Unit> {
+        let (count, agent) = (self.count(i), &self.ground.agents[i]);
+        let need = self.shape.agents[i].memory_per_replica;
+        self.units.iter().filter(move |unit| {
+            let holds = match (need, unit.memory) {
+                (Some(need), Some(usable)) => need.0 <= usable.0.saturating_mul(u64::from(count)),
+                _ => true,
+            };
+            let locked = || BTreeMap::from([(unit.resource.clone(), count)]);
+            holds && (!agent.template_locked || covers(&agent.template, &locked()))
+        })
     }
 
-    /// Units whose memory holds the agent's model.
-    fn permitted<'m>(&'m self, agent: &'m AgentShape) -> impl Iterator<Item = &'m Unit> {
-        let count = u64::from(self.count(agent));
-        self.units
-            .iter()
-            .filter(move |unit| match (agent.memory_per_replica, unit.memory) {
-                (Some(need), Some(usable)) => need.0 <= usable.0.saturating_mul(count),
-                _ => true,
-            })
+    /// Whether the strategy has anything at all for the agent.
+    pub fn serves(&self, i: usize) -> bool {
+        self.permitted(i).next().is_some()
     }
 
     fn quantum(&self, unit: &Unit, replicas: u64, count: u32) -> Quantum {
@@ -122,7 +132,7 @@ impl<'a> Market<'a> {
         match &agent.restore {
             Some(restore) => {
                 let to = GpuResource::parse(&restore.to).ok()?;
-                let count = self.count(&self.shape.agents[i]);
+                let count = self.count(i);
                 self.priced(&BTreeMap::from([(to, count)]), restore.to_replicas)
             }
             None => self.priced(&agent.template, agent.replicas),
@@ -131,19 +141,17 @@ impl<'a> Market<'a> {
 
     /// Whether a quantum is one that the strategy would offer the agent, whatever is free.
     pub fn offers(&self, i: usize, quantum: &Quantum) -> bool {
-        let agent = &self.shape.agents[i];
-        quantum.count == self.count(agent)
+        quantum.count == self.count(i)
             && self
-                .permitted(agent)
+                .permitted(i)
                 .any(|unit| unit.resource == quantum.resource)
     }
 
     /// The smallest difference between two units the agent could have, or between one and none, milli-GPUs.
     pub fn step(&self, i: usize) -> u64 {
-        let agent = &self.shape.agents[i];
-        let count = u64::from(self.count(agent));
+        let count = u64::from(self.count(i));
         let (mut last, mut least) = (0, u64::MAX);
-        for unit in self.permitted(agent) {
+        for unit in self.permitted(i) {
             if unit.share > last {
                 least = least.min(unit.share - last);
             }
@@ -155,9 +163,9 @@ impl<'a> Market<'a> {
     /// What the agent could have: from `fewest` replicas to the first quantum of each unit that covers `upto` milli-GPUs.
     pub fn menu(&self, i: usize, fewest: u32, upto: u64) -> Vec<Quantum> {
         let agent = &self.shape.agents[i];
-        let count = self.count(agent);
+        let count = self.count(i);
         let mut menu = Vec::new();
-        for unit in self.permitted(agent) {
+        for unit in self.permitted(i) {
             let each = unit.share.saturating_mul(u64::from(count)).max(1);
             let fewest = u64::from(fewest);
             let most = u64::from(agent.max_replicas)
@@ -185,9 +193,9 @@ impl<'a> Market<'a> {
     /// The range of what the agent could have within `budget`, were it alone: shares of the smallest and the largest quantum.
     pub fn range(&self, i: usize, budget: u64) -> (MilliGpus, MilliGpus) {
         let agent = &self.shape.agents[i];
-        let count = self.count(agent);
+        let count = self.count(i);
         let (mut floor, mut ceiling) = (None::<(bool, MilliGpus)>, MilliGpus::ZERO);
-        for unit in self.permitted(agent) {
+        for unit in self.permitted(i) {
             let each = unit.share.saturating_mul(u64::from(count)).max(1);
             let most = u64::from(agent.max_replicas)
                 .min(unit.places(count))
@@ -206,20 +214,33 @@ impl<'a> Market<'a> {
 
     /// Why the agent can have nothing at all, when that is so.
     pub fn refusal(&self, i: usize) -> Option<String> {
-        let agent = &self.shape.agents[i];
+        let agent = &self.ground.agents[i];
         if self.units.iter().all(|unit| unit.total() == 0) {
             return Some("no node offers the pool's GPU resource".to_owned());
         }
-        let largest = self
-            .units
-            .iter()
-            .filter(|unit| unit.total() > 0)
-            .max_by_key(|unit| unit.memory)?;
-        let count = u64::from(self.count(agent));
-        let (need, usable) = (agent.memory_per_replica?, largest.memory?);
-        (need.0 > usable.0.saturating_mul(count)).then(|| {
+        let offered = || {
+            self.in_force(i)
+                .is_some_and(|now| now.count == self.count(i))
+        };
+        if agent.template_locked && !offered() {
+            let asked: Vec<&str> = agent.template.keys().map(GpuResource::as_str).collect();
+            return Some(format!(
+                "the template asks for [{}], which the pool's sharing does not offer, and may not be changed: set requests.takeOver to Allowed",
+                asked.join(", ")
+            ));
+        }
+        self.too_large(i)
+    }
+
+    /// Why the agent's model fits nowhere, when that is so.
+    pub fn too_large(&self, i: usize) -> Option<String> {
+        let there = self.units.iter().filter(|unit| unit.total() > 0);
+        let largest = there.max_by_key(|unit| unit.memory)?;
+        let count = self.count(i);
+        let (need, usable) = (self.shape.agents[i].memory_per_replica?, largest.memory?);
+        (need.0 > usable.0.saturating_mul(u64::from(count))).then(|| {
             format!(
-                "one replica needs {need} of GPU memory; {count} of the largest unit that exists, {}, with {usable} each",
+                "one replica needs {need} of GPU memory; it would get {count} of the largest there is, {}, with {usable} each",
                 largest.resource
             )
         })

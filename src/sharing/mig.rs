@@ -164,8 +164,7 @@ mod tests {
         let plan = planned(&alone(1, 30_000), &observed, &[500]);
         let why = plan.memory_bound[0].clone().unwrap();
         assert!(why.contains("30000Mi") && why.contains("2g.20gb"), "{why}");
-        assert!(plan.unmet[0].is_some());
-        assert_eq!(plan.quanta, [None]);
+        assert_eq!(replicas(&plan), [Some(1)], "it keeps what it has");
         assert_eq!(plan.steps, []);
     }
 
@@ -183,5 +182,32 @@ mod tests {
             "35 of 40 GiB are taken as usable"
         );
         assert_eq!(seen.notes.len(), 2, "{:?}", seen.notes);
+    }
+
+    #[test]
+    fn a_locked_template_changes_replicas_and_never_its_resource() {
+        let layout = [("1g.10gb", 4), ("3g.40gb", 1)];
+        let mut locked = running(&mig("1g.10gb"), 1, &["n"]);
+        locked.template_locked = true;
+        let observed = world(vec![a100("n", &layout)], vec![locked.clone()]);
+        let plan = planned(&alone(4, 9000), &observed, &[388]);
+        assert_eq!(
+            scales(&plan),
+            [(0, 1, 4)],
+            "387 of four small ones, not one of 388"
+        );
+        let foreign = AgentObserved {
+            template: [(whole(), 1)].into(),
+            pods: Vec::new(),
+            ..locked
+        };
+        let observed = world(vec![a100("n", &layout)], vec![foreign]);
+        let plan = planned(&alone(4, 9000), &observed, &[388]);
+        assert_eq!(plan.steps, []);
+        let why = plan.unmet[0].clone().unwrap();
+        assert!(
+            why.contains("nvidia.com/gpu") && why.contains("takeOver"),
+            "{why}"
+        );
     }
 }

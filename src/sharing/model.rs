@@ -37,6 +37,7 @@ pub(super) struct Workload {
     pub rollout: Rollout,
     pub restore: Option<Restore>,
     pub frozen: bool,
+    pub template_locked: bool,
     revision: u32,
     victims: Vec<String>,
     made: u32,
@@ -79,6 +80,7 @@ impl Cluster {
                 rollout: agent.rollout,
                 restore: agent.restore,
                 frozen: agent.frozen,
+                template_locked: agent.template_locked,
                 revision: 0,
                 victims: Vec::new(),
                 made: 1000,
@@ -101,6 +103,7 @@ impl Cluster {
                 pods: self.of(i).map(|p| p.pod.clone()).collect(),
                 restore: w.restore.clone(),
                 frozen: w.frozen,
+                template_locked: w.template_locked,
             })
             .collect();
         super::fixtures::world(self.nodes.clone(), agents)

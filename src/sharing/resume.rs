@@ -78,7 +78,7 @@ impl Planner<'_> {
         }
         let count = decided
             .as_ref()
-            .map_or_else(|| self.market.count_of(i), |q| q.count);
+            .map_or_else(|| self.market.count(i), |q| q.count);
         let mut choices: Vec<(GpuResource, u32)> = Vec::new();
         if let Some(quantum) = &decided {
             choices.push((quantum.resource.clone(), quantum.replicas));

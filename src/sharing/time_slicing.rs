@@ -197,11 +197,14 @@ pub(super) fn decide(
                 got.unwrap_or(0),
                 why.unwrap_or_else(|| "the copies of all agents together do not fit".to_owned()),
             ));
-        } else if let Some(refusal) = market.refusal(i) {
-            decided.memory_bound[i] = agent.memory_per_replica.map(|_| refusal);
+        } else {
+            decided.memory_bound[i] = market.too_large(i);
         }
-        if got.unwrap_or(0) < agent.min_replicas && !case.fixed {
-            decided.unmet[i] = Some(decided.memory_bound[i].clone().unwrap_or_else(|| {
+        if got.unwrap_or(0) < agent.min_replicas && (!case.fixed || !market.serves(i)) {
+            let why = decided.memory_bound[i]
+                .clone()
+                .or_else(|| market.refusal(i));
+            decided.unmet[i] = Some(why.unwrap_or_else(|| {
                 format!(
                     "{} of at least {} copies; the pool may hold {} {}",
                     got.unwrap_or(0),
@@ -261,7 +264,8 @@ fn cases(
         };
         let window = memory.recommend(&shape.behavior, &agent.name, now, wanted);
         let share = survey.agents[i].realized.0;
-        let fixed = market.ground.agents[i].frozen || allotment.reason == Reason::SignalLost;
+        let lost = allotment.reason == Reason::SignalLost;
+        let fixed = market.ground.agents[i].frozen || lost || !market.serves(i);
         // One more copy is a rise over what is in force, one less a fall; without overload nothing keeps a copy but the window.
         let aim = if wanted >= share {
             wanted.min(window.rise_to.max(share))

@@ -156,6 +156,8 @@ pub struct AgentObserved {
     pub restore: Option<Restore>,
     /// Nothing may be written for this agent (missing, paused, conflicted, ...): it keeps what it has.
     pub frozen: bool,
+    /// Take-over of the template's GPU resource is refused: replicas may change, the template may not.
+    pub template_locked: bool,
 }
 
 /// What to put back when a swap is interrupted; written to the workload before the first step of a swap with downtime.
