@@ -1,0 +1,80 @@
+{{- define "agentpool.name" -}}
+{{- default .Chart.Name .Values.nameOverride | trunc 50 | trimSuffix "-" -}}
+{{- end -}}
+
+{{- define "agentpool.fullname" -}}
+{{- if .Values.fullnameOverride -}}
+{{- .Values.fullnameOverride | trunc 50 | trimSuffix "-" -}}
+{{- else if contains (include "agentpool.name" .) .Release.Name -}}
+{{- .Release.Name | trunc 50 | trimSuffix "-" -}}
+{{- else -}}
+{{- printf "%s-%s" .Release.Name (include "agentpool.name" .) | trunc 50 | trimSuffix "-" -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "agentpool.selectorLabels" -}}
+app.kubernetes.io/name: {{ include "agentpool.name" . }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end -}}
+
+{{- define "agentpool.labels" -}}
+{{ include "agentpool.selectorLabels" . }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+app.kubernetes.io/part-of: agentpool
+{{- end -}}
+
+{{- define "agentpool.serviceAccountName" -}}
+{{- default (include "agentpool.fullname" .) .Values.serviceAccount.name -}}
+{{- end -}}
+
+{{- define "agentpool.user" -}}
+system:serviceaccount:{{ .Release.Namespace }}:{{ include "agentpool.serviceAccountName" . }}
+{{- end -}}
+
+{{- define "agentpool.image" -}}
+{{- if .Values.image.digest -}}
+{{ .Values.image.repository }}@{{ .Values.image.digest }}
+{{- else -}}
+{{ .Values.image.repository }}:{{ default .Chart.AppVersion .Values.image.tag }}
+{{- end -}}
+{{- end -}}
+
+{{/* What the operator may do in a namespace whose pools it serves; each verb with its use. */}}
+{{- define "agentpool.namespacedRules" -}}
+# Reads the pools it serves.
+- apiGroups: [agentpool.dev]
+  resources: [agentpools]
+  verbs: [get, list, watch]
+# Reports; never writes a pool's spec.
+- apiGroups: [agentpool.dev]
+  resources: [agentpools/status]
+  verbs: [get, patch, update]
+# Reads the workloads; patch: GPU keys of the template, its own annotations, handing back its field ownership.
+- apiGroups: [apps]
+  resources: [deployments, statefulsets]
+  verbs: [get, list, watch, patch]
+# Replicas, with a field manager of their own.
+- apiGroups: [apps]
+  resources: [deployments/scale, statefulsets/scale]
+  verbs: [get, patch, update]
+# Which ReplicaSet a pod belongs to, and whether creating pods fails.
+- apiGroups: [apps]
+  resources: [replicasets]
+  verbs: [get, list, watch]
+# What is bound where, and the addresses to scrape; patch: pod-deletion-cost, so that a scale-in takes the least loaded.
+- apiGroups: [""]
+  resources: [pods]
+  verbs: [get, list, watch, patch]
+# Refuses a workload that an autoscaler acts on already.
+- apiGroups: [autoscaling]
+  resources: [horizontalpodautoscalers]
+  verbs: [get, list, watch]
+- apiGroups: [keda.sh]
+  resources: [scaledobjects]
+  verbs: [get, list, watch]
+# Says what it did and why.
+- apiGroups: [events.k8s.io]
+  resources: [events]
+  verbs: [create, patch]
+{{- end -}}
