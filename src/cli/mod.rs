@@ -1,5 +1,6 @@
 //! The command line: one file a subcommand.
 
+mod crd;
 mod run;
 mod values;
 mod version;
@@ -19,6 +20,8 @@ struct Cli {
 enum Command {
     /// Run the operator.
     Run(Box<run::RunArgs>),
+    /// Print the AgentPool CustomResourceDefinition as YAML.
+    Crd,
     /// Print the version.
     Version,
 }
@@ -28,6 +31,7 @@ pub fn main() -> ExitCode {
     let cli = Cli::parse();
     match cli.command {
         Command::Run(args) => run::main(*args),
+        Command::Crd => crd::main(),
         Command::Version => version::main(),
     }
 }
