@@ -20,6 +20,9 @@ mod clock;
 mod http;
 mod problem;
 mod sample;
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+mod testing;
 
 pub use clock::Clock;
 pub use problem::{Input, Problem};

@@ -6,7 +6,7 @@ use futures::{StreamExt, stream};
 use http::{Request, Uri, header, uri::PathAndQuery};
 use http_body_util::Full;
 use std::{
-    collections::BTreeSet,
+    collections::BTreeMap,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
@@ -19,7 +19,7 @@ use tokio::{
 /// Longest metrics path.
 const LONGEST_PATH: usize = 256;
 
-/// Pods remembered as slow at most.
+/// Pods remembered at most.
 const REMEMBERED: usize = 10_000;
 
 /// Metadata services of clouds that are not link-local; no pod has these addresses. Link-local ones (169.254.169.254 and
@@ -130,8 +130,9 @@ pub struct Scraper {
     limits: Limits,
     clock: Clock,
     permits: Semaphore,
-    /// Pods that did not answer in time: they come last in the next round.
-    slow: Mutex<BTreeSet<Arc<str>>>,
+    /// By pod uid, whether it answered in time when it was last asked. Those that did come first in the next round, those
+    /// that did not come last, so that no number of stuck pods keeps an answering one waiting.
+    in_time: Mutex<BTreeMap<Arc<str>, bool>>,
 }
 
 impl Scraper {
@@ -142,20 +143,23 @@ impl Scraper {
             permits: Semaphore::new(limits.total_concurrency),
             limits,
             clock,
-            slow: Mutex::default(),
+            in_time: Mutex::default(),
         }
     }
 
-    /// One round: reads every target, in the order of `targets`, and returns at the deadline with what is there.
+    /// One round: reads every target and returns, at the deadline at the latest, a result for each, in their order.
     pub async fn scrape_all(&self, targets: &[Target]) -> Vec<Scrape> {
         let start = Instant::now();
+        let order = self.order(targets);
         let mut results: Vec<Option<Scrape>> = vec![None; targets.len()];
-        let mut round = stream::iter(self.slow_last(targets))
+        let mut done = 0;
+        let mut round = stream::iter(order.iter().copied())
             .map(async |index| (index, self.scrape(targets.get(index)).await))
             .buffer_unordered(self.limits.concurrency);
         while let Ok(Some((index, scrape))) =
             timeout_at(start + self.limits.deadline, round.next()).await
         {
+            done += 1;
             if let Some(slot) = results.get_mut(index) {
                 *slot = scrape;
             }
@@ -172,7 +176,8 @@ impl Scraper {
                 })
             })
             .collect();
-        self.remember_slow(&results);
+        let asked = order.iter().take(done + self.limits.concurrency);
+        self.remember(asked.filter_map(|&index| results.get(index)));
         results
     }
 
@@ -218,41 +223,34 @@ impl Scraper {
         target.dialects.sample(&reader.finish()?, self.clock.now())
     }
 
-    fn slow_last(&self, targets: &[Target]) -> Vec<usize> {
-        let slow = self.slow.lock().unwrap_or_else(PoisonError::into_inner);
-        let (last, mut order): (Vec<usize>, Vec<usize>) = targets
-            .iter()
-            .enumerate()
-            .map(|(index, target)| (index, slow.contains(&target.pod_uid)))
-            .fold(
-                (Vec::new(), Vec::new()),
-                |(mut last, mut first), (index, is_slow)| {
-                    if is_slow {
-                        last.push(index)
-                    } else {
-                        first.push(index)
-                    }
-                    (last, first)
-                },
-            );
-        order.extend(last);
+    /// The order in which targets are asked: who answered in time, who was never asked, who did not.
+    fn order(&self, targets: &[Target]) -> Vec<usize> {
+        let in_time = self.in_time.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut order: Vec<usize> = (0..targets.len()).collect();
+        order.sort_by_key(|&index| {
+            match targets
+                .get(index)
+                .and_then(|target| in_time.get(&target.pod_uid))
+            {
+                Some(true) => 0,
+                None => 1,
+                Some(false) => 2,
+            }
+        });
         order
     }
 
-    fn remember_slow(&self, results: &[Scrape]) {
-        let mut slow = self.slow.lock().unwrap_or_else(PoisonError::into_inner);
-        if slow.len() > REMEMBERED {
-            slow.clear();
+    fn remember<'s>(&self, asked: impl Iterator<Item = &'s Scrape>) {
+        let mut in_time = self.in_time.lock().unwrap_or_else(PoisonError::into_inner);
+        if in_time.len() > REMEMBERED {
+            in_time.clear(); // pods that are long gone
         }
-        for scrape in results {
-            match scrape.result {
-                Err(Problem::Timeout | Problem::Late | Problem::Unreachable) => {
-                    slow.insert(scrape.pod_uid.clone());
-                }
-                _ => {
-                    slow.remove(&scrape.pod_uid);
-                }
-            }
+        for scrape in asked {
+            let slow = matches!(
+                scrape.result,
+                Err(Problem::Timeout | Problem::Late | Problem::Unreachable)
+            );
+            in_time.insert(scrape.pod_uid.clone(), !slow);
         }
     }
 }
