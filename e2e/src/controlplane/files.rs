@@ -86,10 +86,19 @@ pub struct Access<'a> {
     pub server: &'a str,
     /// The file of the certificate authority; none for `http://`.
     pub certificate_authority: Option<&'a Path>,
-    /// Bearer token.
-    pub token: &'a str,
+    /// How it says who it is.
+    pub token: Token<'a>,
     /// The namespace that a client uses when it names none.
     pub namespace: &'a str,
+}
+
+/// A bearer token.
+#[derive(Debug, Clone, Copy)]
+pub enum Token<'a> {
+    /// Stands in the kubeconfig.
+    Inline(&'a str),
+    /// Stands in a file that is read again from time to time, since it may be renewed.
+    File(&'a Path),
 }
 
 /// Writes a kubeconfig with one context, readable by the owner only.
@@ -98,11 +107,15 @@ pub fn write_kubeconfig(path: &Path, access: &Access<'_>) -> Result<()> {
     if let Some(file) = access.certificate_authority {
         cluster["certificate-authority"] = file.display().to_string().into();
     }
+    let user = match access.token {
+        Token::Inline(token) => serde_json::json!({"token": token}),
+        Token::File(path) => serde_json::json!({"tokenFile": path}),
+    };
     let config = serde_json::json!({
         "apiVersion": "v1",
         "kind": "Config",
         "clusters": [{"name": "bench", "cluster": cluster}],
-        "users": [{"name": "bench", "user": {"token": access.token}}],
+        "users": [{"name": "bench", "user": user}],
         "contexts": [{"name": "bench", "context": {"cluster": "bench", "user": "bench", "namespace": access.namespace}}],
         "current-context": "bench",
     });
@@ -111,7 +124,7 @@ pub fn write_kubeconfig(path: &Path, access: &Access<'_>) -> Result<()> {
 }
 
 /// Writes a file that only the owner can read.
-pub(super) fn write_private(path: &Path, text: &str) -> Result<()> {
+pub(crate) fn write_private(path: &Path, text: &str) -> Result<()> {
     use std::io::Write as _;
     use std::os::unix::fs::OpenOptionsExt as _;
     let mut file = std::fs::OpenOptions::new()

@@ -7,7 +7,7 @@ use std::process::Command;
 use anyhow::Result;
 
 use super::binaries;
-use super::files::{self, Access, Tokens};
+use super::files::{self, Access, Token, Tokens};
 use super::network::Network;
 use super::options::{Component, Options};
 
@@ -70,7 +70,7 @@ impl Plan {
             let access = Access {
                 server: &plan.server(),
                 certificate_authority: Some(&plan.certificate()),
-                token,
+                token: Token::Inline(token),
                 namespace: "default",
             };
             files::write_kubeconfig(&plan.path(file), &access)?;

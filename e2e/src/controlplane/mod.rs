@@ -28,7 +28,7 @@ use kube::{Api, Client, Config};
 
 use audit::AuditLog;
 use binaries::BinaryGroup;
-use files::Access;
+use files::{Access, Token};
 use launch::Plan;
 use network::Network;
 pub use options::{Component, Options};
@@ -175,26 +175,20 @@ impl ControlPlane {
     pub async fn write_kubeconfig(
         &self,
         path: &Path,
-        token: &str,
+        token: Token<'_>,
         namespace: &str,
         proxy: Option<&str>,
     ) -> Result<()> {
         let (server, authority) = self.server().await?;
-        let access = match proxy {
-            Some(proxy) => Access {
-                server: proxy,
-                certificate_authority: None,
+        files::write_kubeconfig(
+            path,
+            &Access {
+                server: proxy.unwrap_or(&server),
+                certificate_authority: authority.as_deref().filter(|_| proxy.is_none()),
                 token,
                 namespace,
             },
-            None => Access {
-                server: &server,
-                certificate_authority: authority.as_deref(),
-                token,
-                namespace,
-            },
-        };
-        files::write_kubeconfig(path, &access)
+        )
     }
 
     /// Addresses of this control plane and its pods.
@@ -386,7 +380,7 @@ pub async fn client_of(kubeconfig: &Path) -> Result<Client> {
         .with_context(|| format!("a client for {}", kubeconfig.display()))
 }
 
-async fn config_of(path: &Path) -> Result<Config> {
+pub(crate) async fn config_of(path: &Path) -> Result<Config> {
     let kubeconfig =
         Kubeconfig::read_from(path).with_context(|| format!("read {}", path.display()))?;
     Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default())

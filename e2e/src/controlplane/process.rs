@@ -7,7 +7,7 @@ use std::fs::{File, OpenOptions};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
@@ -15,9 +15,15 @@ pub use rustix::process::Signal;
 use rustix::process::{Pid, kill_process, kill_process_group};
 use tokio::sync::watch;
 
-/// Processes that end when this value is dropped, or when this program ends in whatever way.
+/// Processes that end when the last clone of this value is dropped, or when this program ends in whatever way.
+#[derive(Clone)]
 pub struct ProcessGroup {
-    leader: Child,
+    guard: Arc<Guard>,
+}
+
+struct Guard {
+    id: i32,
+    leader: Mutex<Child>,
 }
 
 impl ProcessGroup {
@@ -32,37 +38,46 @@ impl ProcessGroup {
             .process_group(0)
             .spawn()
             .context("start the shell that guards the bench's processes")?;
-        Ok(Self { leader })
+        let id = i32::try_from(leader.id()).context("process id out of range")?;
+        Ok(Self {
+            guard: Arc::new(Guard {
+                id,
+                leader: Mutex::new(leader),
+            }),
+        })
     }
 
     /// Starts `command` in the group, its output appended to `log`.
     pub fn spawn(&self, name: &str, mut command: Command, log: &Path) -> Result<Process> {
-        let group = i32::try_from(self.leader.id()).context("process id out of range")?;
         let output = append(log)?;
         let child = command
             .stdin(Stdio::null())
             .stdout(output.try_clone().context("share the log file")?)
             .stderr(output)
-            .process_group(group)
+            .process_group(self.guard.id)
             .spawn()
             .with_context(|| format!("start {name} ({})", command.get_program().display()))?;
         Process::watch(name, child, log)
     }
-}
 
-impl ProcessGroup {
     /// Kills every process of the group, now.
-    pub fn end(&mut self) {
-        let running = matches!(self.leader.try_wait(), Ok(None));
-        if let Some(group) = pid_of(self.leader.id()).filter(|_| running) {
-            // The leader is not reaped yet, so the id is still ours.
-            let _ = kill_process_group(group, Signal::KILL);
-        }
-        let _ = self.leader.wait();
+    pub fn end(&self) {
+        self.guard.end();
     }
 }
 
-impl Drop for ProcessGroup {
+impl Guard {
+    fn end(&self) {
+        let mut leader = self.leader.lock().unwrap_or_else(PoisonError::into_inner);
+        // While the leader is not reaped, the id is still ours.
+        if let (Ok(None), Some(group)) = (leader.try_wait(), Pid::from_raw(self.id)) {
+            let _ = kill_process_group(group, Signal::KILL);
+            let _ = leader.wait();
+        }
+    }
+}
+
+impl Drop for Guard {
     fn drop(&mut self) {
         self.end();
     }
@@ -227,10 +242,10 @@ mod tests {
     #[tokio::test]
     async fn processes_end_when_the_pipe_of_a_dead_parent_closes() {
         let folder = folder("pipe");
-        let mut group = ProcessGroup::new().unwrap();
+        let group = ProcessGroup::new().unwrap();
         let process = sleeper(&group, &folder);
         // What the system does with the pipe of a parent that was killed.
-        drop(group.leader.stdin.take());
+        drop(group.guard.leader.lock().unwrap().stdin.take());
         tokio::time::timeout(Duration::from_secs(10), process.exited())
             .await
             .unwrap();
