@@ -16,51 +16,67 @@ impl Meter {
         }
     }
 
-    /// The share that serves the agent's load, rounded up to milli-GPUs and clamped to its ceiling; `None` when its load
-    /// is unknown.
+    /// What the agent's load asks for; `None` when its load is unknown.
+    #[inline]
+    pub(super) fn demand(self, agent: &Agent<'_>) -> Option<Demand> {
+        load(agent).map(|load| self.of(agent, load))
+    }
+
+    /// The share that serves `load`, rounded up to milli-GPUs and clamped to the agent's ceiling.
     ///
     /// Work arrives at `need = arrivals/T + backlog/(T · drain)` GPUs. Within one GPU the speed is `T · share^b`, so that
     /// the share is `need^(1/b)`; beyond, whole GPUs add up linearly. Any load above zero asks for at least one milli-GPU.
     #[inline]
-    pub(super) fn demand(self, agent: &Agent<'_>) -> Option<Demand> {
-        let (arrivals, backlog) = load(agent)?;
-        let work = arrivals + backlog * self.per_second;
+    pub(super) fn of(self, agent: &Agent<'_>, load: KnownLoad) -> Demand {
+        let work = load.arrivals + load.backlog * self.per_second;
         let mut milli = 1000.0 * work / agent.base_throughput;
         if agent.speed_exponent < 1.0 && milli < 1000.0 {
-            milli = 1000.0 * libm::pow(milli / 1000.0, 1.0 / agent.speed_exponent);
+            milli = partition(milli, agent.speed_exponent);
         }
         let wanted = round_up(milli).max(u64::from(work > 0.0));
-        Some(Demand {
+        Demand {
             share: MilliGpus(wanted.min(agent.ceiling.0)),
             capped: wanted > agent.ceiling.0,
-            arrivals,
-        })
+        }
     }
 }
 
-/// What an agent's load asks for.
+/// A load whose numbers, and the facts they are judged by, can be true: finite, arrivals and backlog ≥ 0.
 #[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct KnownLoad {
+    /// Requests a second.
+    pub(super) arrivals: f64,
+    /// Requests.
+    pub(super) backlog: f64,
+}
+
+/// What an agent's load asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Demand {
     /// The share, not above the ceiling.
     pub(super) share: MilliGpus,
     /// The load asks for more than the ceiling.
     pub(super) capped: bool,
-    /// Requests a second that arrive.
-    pub(super) arrivals: f64,
 }
 
-/// Arrivals a second and backlog, when they and the facts they are judged by are numbers that can be true.
-///
-/// NaN, infinite or negative is no data, and no data is never zero load.
+/// The agent's load, or `None` when it cannot be true: NaN, infinite or negative is no data, and no data is never zero load.
 #[inline]
-fn load(agent: &Agent<'_>) -> Option<(f64, f64)> {
+pub(super) fn load(agent: &Agent<'_>) -> Option<KnownLoad> {
     match agent.load {
         Load::Measured {
             arrivals_per_second: arrivals,
             backlog,
-        } if amount(arrivals) & amount(backlog) & facts(agent) => Some((arrivals, backlog)),
+        } if amount(arrivals) & amount(backlog) & facts(agent) => {
+            Some(KnownLoad { arrivals, backlog })
+        }
         _ => None,
     }
+}
+
+/// The share, in milli-GPUs, of one GPU that does the work of `milli` where speed is `T · share^exponent`.
+#[inline(never)]
+fn partition(milli: f64, exponent: f64) -> f64 {
+    1000.0 * libm::pow(milli / 1000.0, 1.0 / exponent)
 }
 
 /// Finite and ≥ 0: the bits of such numbers, -0 made 0, are those below infinity's. One comparison where a range takes many.
@@ -77,14 +93,14 @@ fn facts(agent: &Agent<'_>) -> bool {
         & positive(agent.speed_exponent, 1f64.to_bits() + 1)
 }
 
-/// `x` ≥ 0 rounded up to a whole number, at most 2^52; what exceeds a whole number by rounding errors alone is that number.
+/// `x` ≥ 0 rounded up to a whole number, at most 2^52; what exceeds a whole number by no more than a millionth is taken for
+/// a rounding error and counts as that number.
+#[inline]
 fn round_up(x: f64) -> u64 {
-    // Adding 2^52 leaves no room for a fraction, so that the sum's low bits are the integer nearest to `x`. Exact, and without
-    // the function call (`ceil`) and the saturating conversions that cost most of a pass on baseline x86-64.
+    // Adding 2^52 leaves no room for a fraction, so that the sum's low bits are the nearest integer. Without the function
+    // call (`ceil`) and the saturating conversion that together cost most of a pass on baseline x86-64.
     const SHIFT: f64 = (1u64 << 52) as f64;
-    let x = (x * (1.0 - 1e-12)).min(SHIFT);
-    let shifted = x + SHIFT;
-    (shifted.to_bits() - SHIFT.to_bits()) + u64::from(shifted - SHIFT < x)
+    ((x + 0.499_999).min(SHIFT) + SHIFT).to_bits() - SHIFT.to_bits()
 }
 
 #[cfg(test)]

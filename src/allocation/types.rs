@@ -68,7 +68,8 @@ pub struct Snapshot<'a> {
 pub struct Allotment {
     /// Share the agent should have; the sum over agents never exceeds capacity.
     pub target: MilliGpus,
-    /// Share that would serve its load: arrivals over T, plus the backlog over the drain time.
+    /// Share that would serve its load: arrivals over T, plus the backlog over the drain time; not above the ceiling. Of an
+    /// agent of unknown load: what it keeps, as nothing else is known.
     pub demand: MilliGpus,
     /// Why the target is what it is.
     pub reason: Reason,

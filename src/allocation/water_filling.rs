@@ -24,9 +24,11 @@ use super::level::{Level, Want};
 use super::types::{Agent, Allotment, Reason, Snapshot};
 use crate::units::{MilliGpus, Priority};
 
-/// Binary digits of a headroom level: square roots are scaled by 2^10, so a level is well below one milli-GPU for any
-/// demand up to 2^13 GPUs.
-const HEADROOM_SHIFT: u32 = 20;
+/// Square roots of headroom weights carry this many binary digits behind the point, times two.
+const HEADROOM_ROOT: u32 = 20;
+/// Headroom levels are so fine that one gives less than a milli-GPU to a demand of up to 0.7 GPUs (weight 6), and 10 to one
+/// of 64 GPUs.
+const HEADROOM_SHIFT: u32 = 16;
 /// Demand above this many milli-GPUs (half a million GPUs) no longer raises the headroom weight, which keeps it within 2^26.
 const HEADROOM_DEMAND: u64 = 1 << 29;
 /// Likewise for a minimum share as weight.
@@ -242,7 +244,7 @@ fn lend_headroom(agents: &[Agent<'_>], out: &mut [Allotment], spare: u64, any_de
         units: bounds.most - bounds.wanted,
         weight: if any_demand {
             let demand = claimed.demand.0.min(HEADROOM_DEMAND);
-            root((agent.priority.weight() * demand) << HEADROOM_SHIFT)
+            root((agent.priority.weight() * demand) << HEADROOM_ROOT)
         } else {
             agent.min_share.0.clamp(1, HEADROOM_MINIMUM)
         },

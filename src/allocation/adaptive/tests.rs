@@ -2,7 +2,7 @@
 
 use super::super::tests::{agent, arrivals, decide, paper, targets};
 use super::*;
-use crate::allocation::{Load, Policy};
+use crate::allocation::Policy;
 
 fn rate(agent: &Agent<'_>) -> f64 {
     match agent.load {
@@ -18,8 +18,11 @@ fn rate(agent: &Agent<'_>) -> f64 {
 fn shares(capacity: u64, agents: &[Agent<'_>]) -> Vec<f64> {
     let demand = |agent| Rule::demand(rate(agent), agent);
     let rule = Rule::new(capacity, agents.iter().map(demand).sum());
-    let total = agents.iter().map(|a| rule.share(demand(a), a)).sum();
-    let milli = |a| rule.share(demand(a), a) * rule.scale(total);
+    let total = agents
+        .iter()
+        .map(|a| rule.share(demand(a), a.min_share.0 as f64))
+        .sum();
+    let milli = |a| rule.share(demand(a), a.min_share.0 as f64) * rule.scale(total);
     agents.iter().map(|a| milli(a) / 1000.0).collect()
 }
 
