@@ -7,6 +7,7 @@
 mod adaptive;
 mod demand;
 mod level;
+mod lag;
 mod pace;
 mod rounding;
 mod static_equal;
@@ -20,6 +21,7 @@ mod laws;
 #[cfg(test)]
 mod tests;
 
+pub use lag::Lag;
 pub use pace::{Pace, pace};
 pub use types::{Agent, Allotment, Load, Policy, Reason, Snapshot};
 

@@ -1,0 +1,290 @@
+//! Carries out the steps of a plan. Idempotent: every step states what it expects to find, and is decided anew when it is not so.
+
+use super::cache::{Caches, Record, WorkloadRecord};
+use super::observe::{AgentView, View};
+use super::write::{GPU_MANAGER, PODS_MANAGER, WriteError, Writer};
+use crate::api::{ValidAgent, ValidPool, WorkloadKind, annotations};
+use crate::sharing::Step;
+use crate::telemetry::WriteKind;
+use crate::units::GpuResource;
+use k8s_openapi::NamespaceResourceScope;
+use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
+use k8s_openapi::api::core::v1::Pod;
+use kube::Resource;
+use kube::api::Api;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::fmt::Debug;
+
+/// The cost of a pod that a scale-in is to take first. Pods without the annotation cost 0; lower dies first.
+const VICTIM_COST: &str = "-1000";
+
+/// What a step did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Done {
+    /// Index of the agent.
+    pub agent: usize,
+    /// Stable CamelCase name, for events.
+    pub reason: &'static str,
+    /// What was changed, with the numbers.
+    pub message: String,
+}
+
+/// Escapes a key for a JSON pointer (RFC 6901).
+fn pointer(key: &str) -> String {
+    key.replace('~', "~0").replace('/', "~1")
+}
+
+/// Where the writes of one pool go.
+pub struct Applier<'a> {
+    /// Makes the writes.
+    pub writer: &'a Writer,
+    /// Takes the answers, so that the next decision sees them.
+    pub caches: &'a Caches,
+    /// The pool.
+    pub pool: &'a ValidPool,
+    /// What was observed.
+    pub view: &'a View,
+}
+
+impl Applier<'_> {
+    /// Carries out one step.
+    ///
+    /// # Errors
+    /// When the write was refused, lost a race or got no answer.
+    pub async fn apply(&self, step: &Step) -> Result<Option<Done>, WriteError> {
+        let index = agent_of(step);
+        let (Some(agent), Some(view)) = (self.pool.agents.get(index), self.view.agents.get(index))
+        else {
+            return Ok(None);
+        };
+        match agent.kind {
+            WorkloadKind::Deployment => self.on::<Deployment>(index, agent, view, step).await,
+            WorkloadKind::StatefulSet => self.on::<StatefulSet>(index, agent, view, step).await,
+        }
+    }
+
+    async fn on<K>(
+        &self,
+        index: usize,
+        agent: &ValidAgent,
+        view: &AgentView,
+        step: &Step,
+    ) -> Result<Option<Done>, WriteError>
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+            + Clone
+            + DeserializeOwned
+            + Debug,
+        WorkloadRecord: Record<K>,
+    {
+        let api = Api::<K>::namespaced(self.writer.client().clone(), &self.pool.namespace);
+        let Some(workload) = view.workload.as_deref() else {
+            return Ok(None);
+        };
+        let name = agent.workload.as_str();
+        let done = |reason, message| {
+            Ok(Some(Done {
+                agent: index,
+                reason,
+                message,
+            }))
+        };
+        match step {
+            Step::Remember { restore, .. } => {
+                let note = json!({ annotations::RESTORE: json!(restore).to_string(), annotations::POOL: self.pool.key() });
+                self.note(&api, name, note).await?;
+                done(
+                    "SwapStarted",
+                    format!(
+                        "{name}: swap {} -> {} with {} replicas begins",
+                        restore.from, restore.to, restore.to_replicas
+                    ),
+                )
+            }
+            Step::Forget { .. } => {
+                self.note(&api, name, json!({ annotations::RESTORE: null }))
+                    .await?;
+                done("SwapFinished", format!("{name}: swap finished"))
+            }
+            Step::Scale {
+                from, to, victims, ..
+            } => {
+                if agent.kind == WorkloadKind::Deployment {
+                    self.mark(view, victims).await?;
+                }
+                let version = self.writer.scale(&api, name, *from, *to).await?;
+                let record = WorkloadRecord {
+                    replicas: *to,
+                    ..workload.clone()
+                };
+                self.caches.workloads(agent.kind).put(
+                    (self.pool.namespace.clone(), name.to_owned()),
+                    version,
+                    record,
+                );
+                done("Scaled", format!("{name}: {from} -> {to} replicas"))
+            }
+            Step::Retarget {
+                remove,
+                resource,
+                count,
+                ..
+            } => {
+                let Some(index) = view.container else {
+                    return Ok(None);
+                };
+                let operations = retarget(self.pool, workload, index, remove, resource, *count);
+                let object = self
+                    .writer
+                    .json_patch(WriteKind::GpuRequest, GPU_MANAGER, &api, name, operations)
+                    .await?;
+                self.remember_answer(agent.kind, object);
+                let before: Vec<&str> = remove.keys().map(GpuResource::as_str).collect();
+                done(
+                    "GpuRequestChanged",
+                    format!("{name}: {} -> {resource}: {count}", before.join(", ")),
+                )
+            }
+        }
+    }
+
+    /// Writes our annotations on a workload; null removes one.
+    async fn note<K>(&self, api: &Api<K>, name: &str, notes: Value) -> Result<(), WriteError>
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+            + Clone
+            + DeserializeOwned
+            + Debug,
+        WorkloadRecord: Record<K>,
+    {
+        let body = json!({ "metadata": { "annotations": notes } });
+        let object = self
+            .writer
+            .merge(WriteKind::Annotation, GPU_MANAGER, api, name, body)
+            .await?;
+        let kind = if K::kind(&()) == "Deployment" {
+            WorkloadKind::Deployment
+        } else {
+            WorkloadKind::StatefulSet
+        };
+        self.remember_answer(kind, object);
+        Ok(())
+    }
+
+    fn remember_answer<K>(&self, kind: WorkloadKind, object: K)
+    where
+        K: Resource<DynamicType = ()>,
+        WorkloadRecord: Record<K>,
+    {
+        let meta = object.meta();
+        let key = (
+            meta.namespace.clone().unwrap_or_default(),
+            meta.name.clone().unwrap_or_default(),
+        );
+        let version = meta
+            .resource_version
+            .as_deref()
+            .and_then(|v| v.parse().ok())
+            .unwrap_or(0);
+        if let Some(record) = WorkloadRecord::of(object) {
+            self.caches.workloads(kind).put(key, version, record);
+        }
+    }
+
+    /// Marks the pods that the coming scale-in is to take, and unmarks those that an earlier one was to take.
+    async fn mark(&self, view: &AgentView, victims: &[String]) -> Result<(), WriteError> {
+        let api = Api::<Pod>::namespaced(self.writer.client().clone(), &self.pool.namespace);
+        for (name, pod) in view.pods.iter().filter(|(_, pod)| !pod.deleting) {
+            let marked = pod.deletion_cost.as_deref() == Some(VICTIM_COST);
+            let wanted = victims.contains(name);
+            if marked == wanted {
+                continue;
+            }
+            let cost = if wanted {
+                json!(VICTIM_COST)
+            } else {
+                Value::Null
+            };
+            let body =
+                json!({ "metadata": { "annotations": { annotations::POD_DELETION_COST: cost } } });
+            match self
+                .writer
+                .merge(WriteKind::DeletionCost, PODS_MANAGER, &api, name, body)
+                .await
+            {
+                Err(error) if error.is_race() => {} // the pod is gone: nothing to mark
+                other => drop(other?),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The one JSON patch that replaces a GPU request, limits and requests together. Its `test` operations make sure that the container
+/// and the values are those that were decided upon; a request that somebody else had set is remembered in an annotation.
+fn retarget(
+    pool: &ValidPool,
+    workload: &WorkloadRecord,
+    index: usize,
+    remove: &BTreeMap<GpuResource, u32>,
+    resource: &GpuResource,
+    count: u32,
+) -> Vec<Value> {
+    let container = &workload.containers[index];
+    let base = format!("/spec/template/spec/containers/{index}");
+    let mut operations =
+        vec![json!({"op": "test", "path": format!("{base}/name"), "value": container.name})];
+    for (list, values) in [
+        ("limits", &container.limits),
+        ("requests", &container.requests),
+    ] {
+        for (old, value) in remove
+            .iter()
+            .filter_map(|(old, _)| values.get_key_value(old))
+        {
+            let path = format!("{base}/resources/{list}/{}", pointer(old.as_str()));
+            operations.push(json!({"op": "test", "path": path, "value": value.to_string()}));
+            operations.push(json!({"op": "remove", "path": path}));
+        }
+        // Requests of extended resources follow limits: they are written only where the user wrote some.
+        if list == "limits" || !values.is_empty() {
+            let path = format!("{base}/resources/{list}/{}", pointer(resource.as_str()));
+            operations.push(json!({"op": "add", "path": path, "value": count.to_string()}));
+        }
+    }
+    let ours = |r: &GpuResource| {
+        workload.owners.iter().any(|o| {
+            o.manager == GPU_MANAGER
+                && o.gpus
+                    .iter()
+                    .any(|(c, name)| *c == container.name && name == r.as_str())
+        })
+    };
+    let taken: BTreeMap<&str, u32> = remove
+        .iter()
+        .filter(|(r, _)| !ours(r))
+        .map(|(r, n)| (r.as_str(), *n))
+        .collect();
+    if !workload.has_annotations {
+        operations.push(json!({"op": "add", "path": "/metadata/annotations", "value": {}}));
+    }
+    let annotation = |key: &str| format!("/metadata/annotations/{}", pointer(key));
+    operations
+        .push(json!({"op": "add", "path": annotation(annotations::POOL), "value": pool.key()}));
+    if !taken.is_empty() && !workload.notes.contains_key(annotations::PREVIOUS) {
+        operations.push(json!({"op": "add", "path": annotation(annotations::PREVIOUS), "value": json!(taken).to_string()}));
+    }
+    operations
+}
+
+/// Index of the agent that a step is for.
+pub fn agent_of(step: &Step) -> usize {
+    match step {
+        Step::Remember { agent, .. }
+        | Step::Forget { agent }
+        | Step::Scale { agent, .. }
+        | Step::Retarget { agent, .. } => *agent,
+    }
+}

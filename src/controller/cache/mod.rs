@@ -1,0 +1,82 @@
+//! What the operator knows of the cluster: small records of GPU things, kept up to date by watches.
+//!
+//! Objects are trimmed to records as they arrive, and what asks for no GPU is not kept at all: a cluster with ten thousand
+//! foreign pods costs nothing but the reading.
+
+mod autoscaler;
+mod follow;
+mod node;
+mod pod;
+mod store;
+mod usage;
+mod workload;
+
+pub use autoscaler::{AutoscalerRecord, scaled_objects};
+pub use follow::{Record, Source, Wake, follow};
+pub use node::NodeRecord;
+pub use pod::PodRecord;
+pub use store::{Key, Store};
+pub use usage::Usage;
+pub use workload::{ContainerRecord, FieldOwner, UpdateStrategy, WorkloadRecord};
+
+use crate::api::WorkloadKind;
+use crate::units::GpuResource;
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+use std::collections::BTreeMap;
+
+/// Everything that is watched, filled by `watches`.
+#[derive(Debug, Default)]
+pub struct Caches {
+    /// GPU nodes.
+    pub nodes: Store<NodeRecord>,
+    /// Pods that ask for GPUs, of all namespaces.
+    pub pods: Store<PodRecord>,
+    /// Deployments that ask for GPUs.
+    pub deployments: Store<WorkloadRecord>,
+    /// StatefulSets that ask for GPUs.
+    pub stateful_sets: Store<WorkloadRecord>,
+    /// HorizontalPodAutoscalers.
+    pub autoscalers: Store<AutoscalerRecord>,
+    /// KEDA ScaledObjects, where KEDA is installed.
+    pub scaled_objects: Store<AutoscalerRecord>,
+    /// GPU requests by node.
+    pub usage: Usage,
+}
+
+impl Caches {
+    /// Workloads of a kind.
+    pub fn workloads(&self, kind: WorkloadKind) -> &Store<WorkloadRecord> {
+        match kind {
+            WorkloadKind::Deployment => &self.deployments,
+            WorkloadKind::StatefulSet => &self.stateful_sets,
+        }
+    }
+
+    /// Every cache has been filled once. Nothing is decided on a partial view.
+    pub fn synced(&self) -> bool {
+        self.nodes.synced()
+            && self.pods.synced()
+            && self.deployments.synced()
+            && self.stateful_sets.synced()
+            && self.autoscalers.synced()
+            && self.scaled_objects.synced()
+    }
+}
+
+/// GPU resources of a Kubernetes resource list; other resources and malformed values are left out.
+fn gpu_resources(list: Option<&BTreeMap<String, Quantity>>) -> BTreeMap<GpuResource, u32> {
+    list.into_iter()
+        .flatten()
+        .filter_map(|(name, quantity)| {
+            Some((GpuResource::parse(name).ok()?, quantity.0.parse().ok()?))
+        })
+        .collect()
+}
+
+/// Adds `more` to `sum`, resource by resource.
+pub(super) fn add(sum: &mut BTreeMap<GpuResource, u32>, more: &BTreeMap<GpuResource, u32>) {
+    for (resource, count) in more {
+        let total = sum.entry(resource.clone()).or_insert(0);
+        *total = total.saturating_add(*count);
+    }
+}

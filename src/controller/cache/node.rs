@@ -1,0 +1,38 @@
+use super::{Record, gpu_resources};
+use crate::units::GpuResource;
+use k8s_openapi::api::core::v1::Node;
+use std::collections::BTreeMap;
+
+/// A node that offers GPU resources.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NodeRecord {
+    /// Its labels.
+    pub labels: BTreeMap<String, String>,
+    /// Ready and not cordoned.
+    pub schedulable: bool,
+    /// Allocatable GPU resources.
+    pub allocatable: BTreeMap<GpuResource, u32>,
+}
+
+impl Record<Node> for NodeRecord {
+    fn of(node: Node) -> Option<Self> {
+        let status = node.status.unwrap_or_default();
+        let allocatable = gpu_resources(status.allocatable.as_ref());
+        let labels = node.metadata.labels.unwrap_or_default();
+        // A GPU node whose device plugin is away still counts as one: it says that capacity is missing, not that there is none.
+        if allocatable.is_empty() && !labels.keys().any(|k| k.starts_with("nvidia.com/gpu")) {
+            return None;
+        }
+        let ready = status
+            .conditions
+            .iter()
+            .flatten()
+            .any(|c| c.type_ == "Ready" && c.status == "True");
+        let cordoned = node.spec.and_then(|s| s.unschedulable).unwrap_or(false);
+        Some(Self {
+            labels,
+            schedulable: ready && !cordoned,
+            allocatable,
+        })
+    }
+}

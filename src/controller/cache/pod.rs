@@ -1,0 +1,84 @@
+use super::{Record, add, gpu_resources};
+use crate::units::GpuResource;
+use k8s_openapi::api::core::v1::{Container, Pod};
+use k8s_openapi::jiff::Timestamp;
+use std::collections::BTreeMap;
+
+/// A pod that asks for GPUs and has not ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PodRecord {
+    /// Its UID.
+    pub uid: std::sync::Arc<str>,
+    /// Its labels.
+    pub labels: BTreeMap<String, String>,
+    /// Node it is bound to.
+    pub node: Option<String>,
+    /// Its address.
+    pub ip: Option<String>,
+    /// GPU resources it asks for, all containers together.
+    pub requests: BTreeMap<GpuResource, u32>,
+    /// Its Ready condition.
+    pub ready: bool,
+    /// Has a deletion timestamp.
+    pub deleting: bool,
+    /// When it was created.
+    pub created: Option<Timestamp>,
+    /// When it became ready.
+    pub ready_since: Option<Timestamp>,
+    /// Its deletion cost, as annotated.
+    pub deletion_cost: Option<String>,
+}
+
+fn of_container(container: &Container) -> BTreeMap<GpuResource, u32> {
+    let resources = container.resources.as_ref();
+    // Extended resources: requests equal limits, and either may stand alone in a limit.
+    let mut gpus = gpu_resources(resources.and_then(|r| r.limits.as_ref()));
+    gpus.extend(gpu_resources(resources.and_then(|r| r.requests.as_ref())));
+    gpus
+}
+
+impl Record<Pod> for PodRecord {
+    fn of(pod: Pod) -> Option<Self> {
+        let spec = pod.spec?;
+        let status = pod.status.unwrap_or_default();
+        if matches!(status.phase.as_deref(), Some("Succeeded" | "Failed")) {
+            return None;
+        }
+        let mut requests = BTreeMap::new();
+        for container in &spec.containers {
+            add(&mut requests, &of_container(container));
+        }
+        // Init containers run before the others: the pod holds the larger of the two (KEP-753: sidecars add to both, rare with GPUs).
+        for init in spec.init_containers.iter().flatten() {
+            for (resource, count) in of_container(init) {
+                let held = requests.entry(resource).or_insert(0);
+                *held = (*held).max(count);
+            }
+        }
+        if requests.is_empty() {
+            return None;
+        }
+        let ready = status
+            .conditions
+            .iter()
+            .flatten()
+            .find(|c| c.type_ == "Ready" && c.status == "True");
+        Some(Self {
+            uid: pod.metadata.uid.unwrap_or_default().into(),
+            labels: pod.metadata.labels.unwrap_or_default(),
+            node: spec.node_name.filter(|n| !n.is_empty()),
+            ip: status.pod_ip.filter(|ip| !ip.is_empty()),
+            requests,
+            ready: ready.is_some(),
+            deleting: pod.metadata.deletion_timestamp.is_some(),
+            created: pod.metadata.creation_timestamp.map(|t| t.0),
+            ready_since: ready
+                .and_then(|c| c.last_transition_time.as_ref())
+                .map(|t| t.0),
+            deletion_cost: pod
+                .metadata
+                .annotations
+                .and_then(|mut a| a.remove(crate::api::annotations::POD_DELETION_COST)),
+        })
+    }
+}

@@ -1,0 +1,201 @@
+use std::collections::BTreeMap;
+use std::ops::Bound;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+
+/// Namespace (empty for cluster-scoped things) and name; workloads and autoscalers carry their kind in the name: `Deployment/x`.
+pub type Key = (String, String);
+
+/// Records by key, each with the resource version it was read from.
+///
+/// A write of our own puts its answer here at once, and an older event from the watch does not undo it, so that a decision is
+/// never made on a state from before our own last write.
+#[derive(Debug)]
+pub struct Store<T> {
+    records: RwLock<BTreeMap<Key, (u64, Arc<T>)>>,
+    changes: AtomicU64,
+    unlisted: AtomicUsize,
+}
+
+impl<T> Default for Store<T> {
+    fn default() -> Self {
+        Self {
+            records: RwLock::default(),
+            changes: AtomicU64::new(0),
+            unlisted: AtomicUsize::new(1),
+        }
+    }
+}
+
+impl<T: PartialEq> Store<T> {
+    /// Takes a record unless a newer one is there. Says whether anything but the version changed.
+    pub fn put(&self, key: Key, version: u64, record: T) -> bool {
+        let mut records = self.records.write().unwrap_or_else(PoisonError::into_inner);
+        match records.get_mut(&key) {
+            Some((newest, _)) if *newest > version => return false,
+            Some((newest, known)) if **known == record => {
+                *newest = version;
+                return false;
+            }
+            Some(slot) => *slot = (version, Arc::new(record)),
+            None => {
+                records.insert(key, (version, Arc::new(record)));
+            }
+        }
+        self.changes.fetch_add(1, Ordering::Release);
+        true
+    }
+
+    /// Removes a record. Says whether it was there.
+    pub fn remove(&self, key: &Key) -> bool {
+        let removed = self
+            .records
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(key)
+            .is_some();
+        if removed {
+            self.changes.fetch_add(1, Ordering::Release);
+        }
+        removed
+    }
+
+    /// Replaces everything of a namespace (`None`: of all) by a fresh list; records of our own that are newer than the list's stay.
+    pub fn replace(&self, namespace: Option<&str>, fresh: BTreeMap<Key, (u64, T)>) {
+        let mut records = self.records.write().unwrap_or_else(PoisonError::into_inner);
+        let concerned = |key: &Key| namespace.is_none_or(|ns| key.0 == ns);
+        let (mut old, others): (BTreeMap<_, _>, BTreeMap<_, _>) = std::mem::take(&mut *records)
+            .into_iter()
+            .partition(|(key, _)| concerned(key));
+        *records = others;
+        for (key, (version, record)) in fresh {
+            let slot = match old.remove(&key) {
+                Some((newest, known)) if newest > version => (newest, known),
+                Some((_, known)) if *known == record => (version, known),
+                _ => (version, Arc::new(record)),
+            };
+            records.insert(key, slot);
+        }
+        self.changes.fetch_add(1, Ordering::Release);
+    }
+
+    /// Says how many lists fill the store for the first time; 1 unless said.
+    pub fn expect_lists(&self, lists: usize) {
+        self.unlisted.store(lists, Ordering::Release);
+    }
+
+    /// One of the expected lists is in.
+    pub fn listed(&self) {
+        let _ = self
+            .unlisted
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |n| n.checked_sub(1));
+    }
+
+    /// The record of a key.
+    pub fn get(&self, namespace: &str, name: &str) -> Option<Arc<T>> {
+        let key = (namespace.to_owned(), name.to_owned());
+        self.records
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(&key)
+            .map(|(_, record)| record.clone())
+    }
+
+    /// All records of a namespace, in order of name.
+    pub fn in_namespace(&self, namespace: &str) -> Vec<(String, Arc<T>)> {
+        let from = Bound::Included((namespace.to_owned(), String::new()));
+        let records = self.records.read().unwrap_or_else(PoisonError::into_inner);
+        records
+            .range((from, Bound::Unbounded))
+            .take_while(|((ns, _), _)| ns == namespace)
+            .map(|((_, name), (_, record))| (name.clone(), record.clone()))
+            .collect()
+    }
+
+    /// All records, in order of key.
+    pub fn all(&self) -> Vec<(Key, Arc<T>)> {
+        let records = self.records.read().unwrap_or_else(PoisonError::into_inner);
+        records
+            .iter()
+            .map(|(key, (_, record))| (key.clone(), record.clone()))
+            .collect()
+    }
+
+    /// Counts up with every change.
+    pub fn changes(&self) -> u64 {
+        self.changes.load(Ordering::Acquire)
+    }
+
+    /// Whether the store has been filled once. Nothing is decided before.
+    pub fn synced(&self) -> bool {
+        self.unlisted.load(Ordering::Acquire) == 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(name: &str) -> Key {
+        ("ns".into(), name.into())
+    }
+
+    #[test]
+    fn an_older_event_does_not_undo_our_own_write() {
+        let store = Store::default();
+        assert!(store.put(key("a"), 10, "ours"));
+        assert!(!store.put(key("a"), 9, "older"));
+        assert_eq!(store.get("ns", "a").as_deref(), Some(&"ours"));
+        assert!(store.put(key("a"), 11, "newer"));
+    }
+
+    #[test]
+    fn a_relist_drops_what_is_gone_and_keeps_what_is_newer() {
+        let store = Store::default();
+        store.put(key("gone"), 1, "x");
+        store.put(key("ours"), 10, "ours");
+        store.put(("other".into(), "x".into()), 1, "x");
+        store.replace(
+            Some("ns"),
+            BTreeMap::from([(key("ours"), (5, "listed")), (key("new"), (6, "new"))]),
+        );
+        assert!(store.get("other", "x").is_some());
+        let all: Vec<_> = store
+            .in_namespace("ns")
+            .into_iter()
+            .map(|(name, r)| (name, *r))
+            .collect();
+        assert_eq!(
+            all,
+            [("new".to_owned(), "new"), ("ours".to_owned(), "ours")]
+        );
+    }
+
+    #[test]
+    fn a_store_is_synced_when_every_list_has_come_in_once() {
+        let store = Store::<u8>::default();
+        store.expect_lists(2);
+        store.listed();
+        assert!(!store.synced());
+        store.listed();
+        store.listed();
+        assert!(store.synced());
+    }
+
+    #[test]
+    fn a_repeated_record_is_no_change() {
+        let store = Store::default();
+        assert!(store.put(key("a"), 1, "same"));
+        let changes = store.changes();
+        assert!(!store.put(key("a"), 2, "same"));
+        assert_eq!(store.changes(), changes);
+    }
+
+    #[test]
+    fn a_namespace_is_not_its_prefix() {
+        let store = Store::default();
+        store.put(("team".into(), "a".into()), 1, 1);
+        store.put(("team-b".into(), "b".into()), 1, 2);
+        assert_eq!(store.in_namespace("team").len(), 1);
+    }
+}

@@ -1,0 +1,277 @@
+use super::{Record, gpu_resources};
+use crate::api::WorkloadKind;
+use crate::units::GpuResource;
+use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
+use k8s_openapi::api::core::v1::{Container, PodTemplateSpec};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{
+    LabelSelector, ManagedFieldsEntry, ObjectMeta,
+};
+use std::collections::BTreeMap;
+
+/// A Deployment or StatefulSet whose template asks for GPUs.
+#[derive(Debug, Clone, PartialEq)]
+pub struct WorkloadRecord {
+    /// Deployment or StatefulSet.
+    pub kind: WorkloadKind,
+    /// Its UID.
+    pub uid: String,
+    /// `spec.replicas`.
+    pub replicas: u32,
+    /// Its containers, in order.
+    pub containers: Vec<ContainerRecord>,
+    /// Init containers that ask for GPUs, by name.
+    pub gpu_init_containers: Vec<String>,
+    /// Which pods are its.
+    pub selector: LabelSelector,
+    /// A paused Deployment.
+    pub paused: bool,
+    /// How pods are replaced.
+    pub strategy: UpdateStrategy,
+    /// A rollout is under way.
+    pub rolling: bool,
+    /// What its controller says it cannot do (quota, admission), as in `ReplicaFailure`.
+    pub failure: Option<String>,
+    /// Our annotations on it (`agentpool.dev/...`).
+    pub notes: BTreeMap<String, String>,
+    /// It has any annotation at all: a JSON patch needs to know.
+    pub has_annotations: bool,
+    /// Kind and name of the controller above it, if any.
+    pub controller: Option<String>,
+    /// Who owns the fields that we would write.
+    pub owners: Vec<FieldOwner>,
+}
+
+/// A container of a template.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ContainerRecord {
+    /// Its name.
+    pub name: String,
+    /// GPU limits.
+    pub limits: BTreeMap<GpuResource, u32>,
+    /// GPU requests.
+    pub requests: BTreeMap<GpuResource, u32>,
+    /// GPU resources that are not in the closed set: `nvidia.com/...` names that the operator does not know.
+    pub unknown: Vec<String>,
+}
+
+impl ContainerRecord {
+    /// What the container asks for.
+    pub fn gpus(&self) -> BTreeMap<GpuResource, u32> {
+        let mut gpus = self.limits.clone();
+        gpus.extend(self.requests.clone());
+        gpus
+    }
+}
+
+/// One entry of `managedFields`, as far as it concerns us.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FieldOwner {
+    /// The field manager.
+    pub manager: String,
+    /// It owns `spec.replicas`.
+    pub replicas: bool,
+    /// GPU resources it owns, by container name.
+    pub gpus: Vec<(String, String)>,
+}
+
+/// How a workload replaces its pods.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UpdateStrategy {
+    /// Deployment `Recreate`.
+    Recreate,
+    /// Deployment `RollingUpdate`.
+    Rolling,
+    /// StatefulSet `RollingUpdate`.
+    Ordered,
+    /// StatefulSet `OnDelete`, or a partition that keeps old pods: a template change reaches no pod by itself.
+    OnDelete,
+}
+
+fn container(c: &Container) -> ContainerRecord {
+    let resources = c.resources.as_ref();
+    let lists = || {
+        resources
+            .into_iter()
+            .flat_map(|r| [r.limits.as_ref(), r.requests.as_ref()])
+            .flatten()
+            .flatten()
+    };
+    let mut unknown: Vec<String> = lists()
+        .filter(|(name, _)| name.starts_with("nvidia.com/") && GpuResource::parse(name).is_err())
+        .map(|(name, _)| name.clone())
+        .collect();
+    unknown.dedup();
+    ContainerRecord {
+        name: c.name.clone(),
+        limits: gpu_resources(resources.and_then(|r| r.limits.as_ref())),
+        requests: gpu_resources(resources.and_then(|r| r.requests.as_ref())),
+        unknown,
+    }
+}
+
+fn owners(entries: Option<&Vec<ManagedFieldsEntry>>) -> Vec<FieldOwner> {
+    entries
+        .into_iter()
+        .flatten()
+        .filter(|e| e.subresource.as_deref().is_none_or(|s| s == "scale"))
+        .filter_map(|entry| {
+            let fields = &entry.fields_v1.as_ref()?.0;
+            let spec = fields.get("f:spec")?;
+            let containers = spec
+                .pointer("/f:template/f:spec/f:containers")
+                .and_then(|c| c.as_object());
+            let mut gpus = Vec::new();
+            for (key, owned) in containers.into_iter().flatten() {
+                let name = key
+                    .strip_prefix("k:{\"name\":\"")
+                    .and_then(|k| k.strip_suffix("\"}"))
+                    .unwrap_or_default();
+                for list in ["f:limits", "f:requests"] {
+                    let resources = owned
+                        .get("f:resources")
+                        .and_then(|r| r.get(list))
+                        .and_then(|l| l.as_object());
+                    for field in resources.into_iter().flatten().map(|(field, _)| field) {
+                        let resource = field.strip_prefix("f:").unwrap_or(field);
+                        if resource.starts_with("nvidia.com/")
+                            && !gpus.iter().any(|(c, r)| c == name && r == resource)
+                        {
+                            gpus.push((name.to_owned(), resource.to_owned()));
+                        }
+                    }
+                }
+            }
+            let owner = FieldOwner {
+                manager: entry.manager.clone().unwrap_or_default(),
+                replicas: spec.get("f:replicas").is_some(),
+                gpus,
+            };
+            (owner.replicas || !owner.gpus.is_empty()).then_some(owner)
+        })
+        .collect()
+}
+
+struct Parts<'a> {
+    kind: WorkloadKind,
+    meta: &'a ObjectMeta,
+    template: &'a PodTemplateSpec,
+    replicas: Option<i32>,
+    selector: LabelSelector,
+}
+
+impl Parts<'_> {
+    fn record(self) -> Option<WorkloadRecord> {
+        let spec = self.template.spec.as_ref()?;
+        let containers: Vec<_> = spec.containers.iter().map(container).collect();
+        let inits: Vec<_> = spec
+            .init_containers
+            .iter()
+            .flatten()
+            .map(container)
+            .collect();
+        let asks = |c: &ContainerRecord| !c.gpus().is_empty() || !c.unknown.is_empty();
+        let annotations = self.meta.annotations.as_ref();
+        let notes: BTreeMap<String, String> = annotations
+            .into_iter()
+            .flatten()
+            .filter(|(k, _)| k.starts_with("agentpool.dev/"))
+            .map(|(k, v)| (k.clone(), v.clone()))
+            .collect();
+        if !containers.iter().chain(&inits).any(asks) && notes.is_empty() {
+            return None;
+        }
+        let controller = self
+            .meta
+            .owner_references
+            .iter()
+            .flatten()
+            .find(|o| o.controller == Some(true));
+        Some(WorkloadRecord {
+            kind: self.kind,
+            uid: self.meta.uid.clone().unwrap_or_default(),
+            replicas: self
+                .replicas
+                .and_then(|r| u32::try_from(r).ok())
+                .unwrap_or(1),
+            containers,
+            gpu_init_containers: inits
+                .into_iter()
+                .filter(|c| asks(c))
+                .map(|c| c.name)
+                .collect(),
+            selector: self.selector,
+            paused: false,
+            strategy: UpdateStrategy::Rolling,
+            rolling: false,
+            failure: None,
+            notes,
+            has_annotations: annotations.is_some_and(|a| !a.is_empty()),
+            controller: controller.map(|o| format!("{} {}", o.kind, o.name)),
+            owners: owners(self.meta.managed_fields.as_ref()),
+        })
+    }
+}
+
+impl Record<Deployment> for WorkloadRecord {
+    fn of(object: Deployment) -> Option<Self> {
+        let spec = object.spec.as_ref()?;
+        let parts = Parts {
+            kind: WorkloadKind::Deployment,
+            meta: &object.metadata,
+            template: &spec.template,
+            replicas: spec.replicas,
+            selector: spec.selector.clone(),
+        };
+        let mut record = parts.record()?;
+        let status = object.status.clone().unwrap_or_default();
+        record.paused = spec.paused.unwrap_or(false);
+        if spec.strategy.as_ref().and_then(|s| s.type_.as_deref()) == Some("Recreate") {
+            record.strategy = UpdateStrategy::Recreate;
+        }
+        // More pods than updated ones means that pods of an older template are still there; scaling alone does not do that.
+        let unseen =
+            status.observed_generation.unwrap_or(0) < object.metadata.generation.unwrap_or(0);
+        record.rolling =
+            unseen || status.replicas.unwrap_or(0) > status.updated_replicas.unwrap_or(0);
+        let failure = status
+            .conditions
+            .into_iter()
+            .flatten()
+            .find(|c| c.type_ == "ReplicaFailure" && c.status == "True");
+        record.failure = failure.and_then(|c| c.message);
+        Some(record)
+    }
+}
+
+impl Record<StatefulSet> for WorkloadRecord {
+    fn of(object: StatefulSet) -> Option<Self> {
+        let spec = object.spec.as_ref()?;
+        let parts = Parts {
+            kind: WorkloadKind::StatefulSet,
+            meta: &object.metadata,
+            template: &spec.template,
+            replicas: spec.replicas,
+            selector: spec.selector.clone(),
+        };
+        let mut record = parts.record()?;
+        let status = object.status.clone().unwrap_or_default();
+        let update = spec.update_strategy.as_ref();
+        let partition = update
+            .and_then(|u| u.rolling_update.as_ref())
+            .and_then(|r| r.partition)
+            .unwrap_or(0);
+        let on_delete =
+            update.and_then(|u| u.type_.as_deref()) == Some("OnDelete") || partition > 0;
+        record.strategy = if on_delete {
+            UpdateStrategy::OnDelete
+        } else {
+            UpdateStrategy::Ordered
+        };
+        let unseen =
+            status.observed_generation.unwrap_or(0) < object.metadata.generation.unwrap_or(0);
+        let between = status.current_revision != status.update_revision
+            && status.updated_replicas.unwrap_or(0) < status.replicas;
+        record.rolling = unseen || between;
+        Some(record)
+    }
+}

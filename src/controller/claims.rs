@@ -1,0 +1,66 @@
+//! Which pool may act on which workload: of two pools that name one, the older keeps it.
+
+use crate::api::{AgentPool, ValidAgent, ValidPool, WorkloadKind};
+use std::collections::BTreeMap;
+use std::sync::{PoisonError, RwLock};
+
+type Workload = (String, WorkloadKind, String);
+/// Creation time, then UID: the smaller is the older.
+type Seniority = (String, String);
+
+/// The oldest pool of every workload that any pool names.
+#[derive(Debug, Default)]
+pub struct Claims {
+    holders: RwLock<BTreeMap<Workload, (Seniority, String)>>,
+}
+
+impl Claims {
+    /// Replaces all claims by those of the pools that exist.
+    pub fn replace<'a>(&self, pools: impl Iterator<Item = &'a AgentPool>) {
+        let mut holders: BTreeMap<Workload, (Seniority, String)> = BTreeMap::new();
+        for pool in pools {
+            let meta = &pool.metadata;
+            let namespace = meta.namespace.clone().unwrap_or_default();
+            let created = meta
+                .creation_timestamp
+                .as_ref()
+                .map(|t| t.0.to_string())
+                .unwrap_or_default();
+            let claim = (
+                (created, meta.uid.clone().unwrap_or_default()),
+                format!("{namespace}/{}", meta.name.clone().unwrap_or_default()),
+            );
+            for agent in &pool.spec.agents {
+                let workload = (
+                    namespace.clone(),
+                    agent.workload_ref.kind,
+                    agent.workload_ref.name.clone(),
+                );
+                holders
+                    .entry(workload)
+                    .and_modify(|held| *held = held.clone().min(claim.clone()))
+                    .or_insert_with(|| claim.clone());
+            }
+        }
+        *self.holders.write().unwrap_or_else(PoisonError::into_inner) = holders;
+    }
+
+    /// The pool (`namespace/name`) that holds an agent's workload, when it is not `pool` itself.
+    pub fn other_holder(&self, pool: &ValidPool, agent: &ValidAgent) -> Option<String> {
+        let workload = (pool.namespace.clone(), agent.kind, agent.workload.clone());
+        let holders = self.holders.read().unwrap_or_else(PoisonError::into_inner);
+        holders
+            .get(&workload)
+            .filter(|((_, uid), _)| *uid != pool.uid)
+            .map(|(_, key)| key.clone())
+    }
+
+    /// Whether any pool names the workload.
+    pub fn is_claimed(&self, namespace: &str, kind: WorkloadKind, name: &str) -> bool {
+        let workload = (namespace.to_owned(), kind, name.to_owned());
+        self.holders
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .contains_key(&workload)
+    }
+}

@@ -1,0 +1,290 @@
+//! Records -> what sharing looks at. No I/O: reads the caches, writes nothing.
+
+use super::cache::{
+    AutoscalerRecord, Caches, NodeRecord, PodRecord, UpdateStrategy, WorkloadRecord, add,
+};
+use super::claims::Claims;
+use super::standing::{self, Refusal, Surroundings};
+use crate::api::{ValidAgent, ValidPool, annotations};
+use crate::sharing::{
+    AgentObserved, InstanceFacts, Node, Observed, Pod, PodState, Restore, Rollout,
+};
+use crate::units::{GpuResource, Mebibytes};
+use kube::core::{Selector, SelectorExt};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+/// A pool's agents and nodes, as the caches have them.
+#[derive(Debug)]
+pub struct View {
+    /// The agents, in the pool's order.
+    pub agents: Vec<AgentView>,
+    /// Nodes that the pool's selector matches, in order of name.
+    pub nodes: Vec<(String, Arc<NodeRecord>)>,
+}
+
+/// One agent's workload and pods.
+#[derive(Debug)]
+pub struct AgentView {
+    /// Its workload, when there is one that asks for GPUs.
+    pub workload: Option<Arc<WorkloadRecord>>,
+    /// Index of the container that asks for the GPU.
+    pub container: Option<usize>,
+    /// Its pods, in order of name.
+    pub pods: Vec<(String, Arc<PodRecord>)>,
+    /// Why nothing may be written for it.
+    pub refusal: Option<Refusal>,
+}
+
+/// Looks a pool up in the caches.
+pub fn view(pool: &ValidPool, caches: &Caches, claims: &Claims) -> View {
+    let pods = caches.pods.in_namespace(&pool.namespace);
+    let autoscalers: Vec<Arc<AutoscalerRecord>> = [&caches.autoscalers, &caches.scaled_objects]
+        .into_iter()
+        .flat_map(|s| s.in_namespace(&pool.namespace))
+        .map(|(_, a)| a)
+        .collect();
+    let agents = pool
+        .agents
+        .iter()
+        .zip(&pool.shape.agents)
+        .map(|(agent, shape)| {
+            let Some(workload) = caches
+                .workloads(agent.kind)
+                .get(&pool.namespace, &agent.workload)
+            else {
+                let message = format!(
+                    "{} does not exist in namespace {}, or asks for no GPU",
+                    standing::describe(agent),
+                    pool.namespace
+                );
+                let refusal = Refusal {
+                    reason: "WorkloadNotFound",
+                    message,
+                    conflict: false,
+                };
+                return AgentView {
+                    workload: None,
+                    container: None,
+                    pods: Vec::new(),
+                    refusal: Some(refusal),
+                };
+            };
+            let claimed_by = claims.other_holder(pool, agent);
+            let around = Surroundings {
+                autoscalers: &autoscalers,
+                claimed_by: claimed_by.as_deref(),
+            };
+            let refusal = standing::refusal(
+                agent,
+                shape,
+                &pool.shape.strategy,
+                pool.take_over,
+                &workload,
+                around,
+            );
+            AgentView {
+                container: standing::gpu_container(agent, &workload).ok(),
+                pods: pods_of(&workload, &pods),
+                refusal,
+                workload: Some(workload),
+            }
+        })
+        .collect();
+    let chosen = |node: &NodeRecord| {
+        pool.node_selector
+            .iter()
+            .all(|(k, v)| node.labels.get(k) == Some(v))
+    };
+    let nodes = caches
+        .nodes
+        .all()
+        .into_iter()
+        .filter(|(_, node)| chosen(node))
+        .map(|((_, name), node)| (name, node))
+        .collect();
+    View { agents, nodes }
+}
+
+fn pods_of(
+    workload: &WorkloadRecord,
+    pods: &[(String, Arc<PodRecord>)],
+) -> Vec<(String, Arc<PodRecord>)> {
+    // An empty selector would match every pod; the API server refuses it, and so do we.
+    let Some(selector) = Selector::try_from(workload.selector.clone())
+        .ok()
+        .filter(|s| !s.selects_all())
+    else {
+        return Vec::new();
+    };
+    pods.iter()
+        .filter(|(_, pod)| selector.matches(&pod.labels))
+        .cloned()
+        .collect()
+}
+
+impl View {
+    /// What sharing looks at. `load` gives the requests in a pod by its uid, when its metrics are fresh.
+    pub fn observed(
+        &self,
+        pool: &ValidPool,
+        caches: &Caches,
+        load: impl Fn(&str) -> Option<f64>,
+    ) -> Observed {
+        let usage = caches.usage.by_node(&caches.pods);
+        let own: BTreeSet<&str> = self
+            .agents
+            .iter()
+            .flat_map(|a| &a.pods)
+            .map(|(name, _)| name.as_str())
+            .collect();
+        let mut ours: BTreeMap<&str, BTreeMap<GpuResource, u32>> = BTreeMap::new();
+        for (name, pod) in self.agents.iter().flat_map(|a| &a.pods) {
+            if let Some(node) = pod.node.as_deref().filter(|_| own.contains(name.as_str())) {
+                add(ours.entry(node).or_default(), &pod.requests);
+            }
+        }
+        let nodes = self
+            .nodes
+            .iter()
+            .map(|(name, record)| {
+                let used = usage.get(name).cloned().unwrap_or_default();
+                let foreign = less(&used, ours.get(name.as_str()));
+                node(name, record, used, foreign)
+            })
+            .collect();
+        let agents = self
+            .agents
+            .iter()
+            .zip(&pool.agents)
+            .map(|(view, agent)| view.observed(agent, pool, &load))
+            .collect();
+        Observed { nodes, agents }
+    }
+}
+
+fn less(
+    all: &BTreeMap<GpuResource, u32>,
+    part: Option<&BTreeMap<GpuResource, u32>>,
+) -> BTreeMap<GpuResource, u32> {
+    let mine = |resource| part.and_then(|p| p.get(resource)).copied().unwrap_or(0);
+    all.iter()
+        .map(|(resource, n)| (resource.clone(), n.saturating_sub(mine(resource))))
+        .filter(|(_, n)| *n > 0)
+        .collect()
+}
+
+fn node(
+    name: &str,
+    record: &NodeRecord,
+    used: BTreeMap<GpuResource, u32>,
+    foreign: BTreeMap<GpuResource, u32>,
+) -> Node {
+    let number = |label: &str| record.labels.get(label).and_then(|v| v.parse::<u32>().ok());
+    let instances = record
+        .allocatable
+        .keys()
+        .filter_map(|resource| {
+            let profile = resource.mig_profile()?;
+            let multiprocessors = number(&format!("nvidia.com/mig-{profile}.multiprocessors"))?;
+            let memory = Mebibytes(number(&format!("nvidia.com/mig-{profile}.memory"))?.into());
+            Some((
+                resource.clone(),
+                InstanceFacts {
+                    multiprocessors,
+                    memory,
+                },
+            ))
+        })
+        .collect();
+    Node {
+        name: name.to_owned(),
+        schedulable: record.schedulable,
+        allocatable: record.allocatable.clone(),
+        used,
+        foreign,
+        gpus: number("nvidia.com/gpu.count").unwrap_or(0),
+        slices_per_gpu: number("nvidia.com/gpu.replicas").filter(|n| *n > 1),
+        gpu_memory: number("nvidia.com/gpu.memory").map(|mib| Mebibytes(mib.into())),
+        multiprocessors: record
+            .labels
+            .get("nvidia.com/gpu.product")
+            .and_then(|product| multiprocessors(product)),
+        instances,
+    }
+}
+
+/// Streaming multiprocessors of a whole GPU, by product name; the labels of the `mixed` MIG strategy do not say it.
+///
+/// Source: NVIDIA A100, H100 and H200 architecture papers (A100: 108; H100 SXM and NVL, H200: 132; H100 PCIe: 114).
+fn multiprocessors(product: &str) -> Option<u32> {
+    let known = [
+        ("A100", 108),
+        ("H100-PCIe", 114),
+        ("H100", 132),
+        ("H200", 132),
+    ];
+    known
+        .into_iter()
+        .find(|(name, _)| product.contains(name))
+        .map(|(_, count)| count)
+}
+
+impl AgentView {
+    fn observed(
+        &self,
+        agent: &ValidAgent,
+        pool: &ValidPool,
+        load: impl Fn(&str) -> Option<f64>,
+    ) -> AgentObserved {
+        let workload = self.workload.as_deref();
+        let pods = self.pods.iter().map(|(name, pod)| Pod {
+            name: name.clone(),
+            node: pod.node.clone(),
+            requests: pod.requests.clone(),
+            state: match (pod.deleting, &pod.node, pod.ready) {
+                (true, _, _) => PodState::Terminating,
+                (_, None, _) => PodState::Pending,
+                (_, Some(_), false) => PodState::Loading,
+                (_, Some(_), true) => PodState::Ready,
+            },
+            load: load(&pod.uid),
+        });
+        let container = self
+            .container
+            .and_then(|i| workload.and_then(|w| w.containers.get(i)));
+        AgentObserved {
+            replicas: workload.map_or(0, |w| w.replicas),
+            template: container
+                .map(super::cache::ContainerRecord::gpus)
+                .unwrap_or_default(),
+            rollout: match workload.map(|w| w.strategy) {
+                Some(UpdateStrategy::Recreate) => Rollout::Recreate,
+                Some(UpdateStrategy::Ordered | UpdateStrategy::OnDelete) => Rollout::Ordered,
+                Some(UpdateStrategy::Rolling) | None => Rollout::Rolling,
+            },
+            rolling: workload.is_some_and(|w| w.rolling),
+            pods: pods.collect(),
+            restore: workload
+                .and_then(|w| w.notes.get(annotations::RESTORE))
+                .and_then(|note| serde_json::from_str::<Restore>(note).ok()),
+            frozen: self.refusal.is_some(),
+            template_locked: workload.is_some_and(|w| !pool.take_over && !owns_request(w, agent)),
+        }
+    }
+}
+
+/// Whether the GPU request in the template is ours: no other manager owns a GPU resource of the container.
+fn owns_request(workload: &WorkloadRecord, agent: &ValidAgent) -> bool {
+    let only = |container: &str| {
+        agent
+            .container
+            .as_deref()
+            .is_none_or(|name| name == container)
+    };
+    !workload
+        .owners
+        .iter()
+        .filter(|o| o.manager != super::GPU_MANAGER)
+        .any(|o| o.gpus.iter().any(|(c, _)| only(c)))
+}

@@ -1,0 +1,427 @@
+//! Everything that one tick found out and decided, for status, events and metrics. Pure.
+
+use super::observe::View;
+use crate::allocation::Allotment;
+use crate::api::conditions::{ConditionType as C, Verdict};
+use crate::api::{AgentStatus, CapacityStatus, Mode, ValidPool};
+use crate::sharing::{HoldReason, Observed, Plan, Survey};
+use crate::signals::AgentSignal;
+use std::time::Duration;
+
+/// What one tick found out and decided.
+#[derive(Debug)]
+pub struct Outcome<'a> {
+    /// The pool.
+    pub pool: &'a ValidPool,
+    /// Its workloads and nodes.
+    pub view: &'a View,
+    /// What sharing looked at.
+    pub observed: &'a Observed,
+    /// What is there to be shared.
+    pub survey: &'a Survey,
+    /// The signals, in the pool's order.
+    pub signals: &'a [Option<AgentSignal>],
+    /// The shares.
+    pub decision: &'a [Allotment],
+    /// The steps and holds.
+    pub plan: &'a Plan,
+    /// Learned actuation lag.
+    pub lag: Option<Duration>,
+    /// The first write of this tick that failed, if any.
+    pub failure: Option<&'a str>,
+}
+
+impl Outcome<'_> {
+    /// The agents' part of status.
+    pub fn agents(&self) -> Vec<AgentStatus> {
+        let agents = self.pool.agents.iter().enumerate();
+        agents
+            .map(|(i, agent)| {
+                let observed = &self.observed.agents[i];
+                let allotment = self.decision.get(i).copied().unwrap_or_default();
+                let quantum = self.plan.quanta.get(i).cloned().flatten();
+                let hold = self.plan.holds.get(i).cloned().flatten();
+                let refusal = self.view.agents[i].refusal.as_ref();
+                let resource = observed
+                    .template
+                    .iter()
+                    .next()
+                    .map(|(resource, count)| format!("{resource}: {count}"));
+                let wanted = quantum
+                    .as_ref()
+                    .map(|q| format!("{}: {}", q.resource, q.count));
+                AgentStatus {
+                    name: agent.name.clone(),
+                    target_share: allotment.target.to_string(),
+                    realized_share: self.survey.agents[i].realized.to_string(),
+                    replicas: observed.replicas,
+                    desired_replicas: quantum.as_ref().map(|q| q.replicas),
+                    desired_gpu_resource: wanted.filter(|w| resource.as_ref() != Some(w)),
+                    gpu_resource: resource,
+                    signals: self
+                        .signals
+                        .get(i)
+                        .and_then(Option::as_ref)
+                        .map_or("NoPods", |s| s.freshness.as_str())
+                        .to_owned(),
+                    reason: refusal
+                        .map_or(allotment.reason.as_str(), |r| r.reason)
+                        .to_owned(),
+                    message: refusal.map_or_else(|| self.numbers(i), |r| r.message.clone()),
+                    hold: hold.map(|h| format!("{}: {}", h.reason.as_str(), h.message)),
+                }
+            })
+            .collect()
+    }
+
+    /// The numbers of one agent's decision.
+    fn numbers(&self, i: usize) -> String {
+        let agent = &self.pool.agents[i];
+        let allotment = self.decision.get(i).copied().unwrap_or_default();
+        let load = match self.signals.get(i).and_then(Option::as_ref).map(|s| s.load) {
+            Some(crate::allocation::Load::Measured {
+                arrivals_per_second,
+                backlog,
+            }) => {
+                format!(
+                    "{arrivals_per_second:.1} requests/s, backlog {backlog:.0}, at {} requests/s per GPU: demand {} GPUs",
+                    agent.base_throughput, allotment.demand
+                )
+            }
+            _ => match self
+                .signals
+                .get(i)
+                .and_then(Option::as_ref)
+                .and_then(|s| s.problems.first())
+            {
+                Some((pod, problem)) => format!("load unknown: pod {pod}: {problem}"),
+                None => "load unknown".to_owned(),
+            },
+        };
+        format!(
+            "{load}, minimum {}, target {} of {}",
+            agent.min_share, allotment.target, self.survey.capacity
+        )
+    }
+
+    /// The GPUs' part of status.
+    pub fn capacity(&self) -> CapacityStatus {
+        CapacityStatus {
+            declared: self.pool.shape.declared_gpus.map(|g| g.to_string()),
+            found: self.survey.found.map(|g| g.to_string()),
+            foreign: (self.survey.foreign.0 > 0).then(|| self.survey.foreign.to_string()),
+            usable: self.survey.capacity.to_string(),
+        }
+    }
+
+    /// Every condition.
+    pub fn verdicts(&self) -> Vec<Verdict> {
+        let signals = self.signals_fresh();
+        let capacity = self.capacity_available();
+        let conflicted = self.conflicted();
+        let paused = self.paused();
+        let stalled = self.stalled(&conflicted);
+        let moving = !self.plan.steps.is_empty()
+            || self.plan.unfinished
+            || self
+                .observed
+                .agents
+                .iter()
+                .any(|a| a.rolling || a.restore.is_some());
+        let reconciling = match (
+            &stalled.holds,
+            self.failure,
+            moving && self.pool.may_write(),
+        ) {
+            (true, ..) => Verdict::new(C::Reconciling, false, "Stalled", "nothing is under way"),
+            (_, Some(failure), _) => Verdict::new(C::Reconciling, true, "WriteFailed", failure),
+            (_, _, true) => Verdict::new(C::Reconciling, true, "Moving", self.moving()),
+            _ => Verdict::new(
+                C::Reconciling,
+                false,
+                "Settled",
+                "what was decided is in force",
+            ),
+        };
+        let ready = if stalled.holds {
+            Verdict::new(C::Ready, false, stalled.reason, stalled.message.clone())
+        } else if reconciling.holds {
+            Verdict::new(
+                C::Ready,
+                false,
+                reconciling.reason,
+                reconciling.message.clone(),
+            )
+        } else if paused.holds {
+            Verdict::new(
+                C::Ready,
+                true,
+                paused.reason,
+                "decides, and writes nothing but status",
+            )
+        } else {
+            Verdict::new(C::Ready, true, "Settled", "what was decided is in force")
+        };
+        vec![
+            ready,
+            reconciling,
+            stalled,
+            signals,
+            capacity,
+            self.minimum_unmet(),
+            self.memory_bound(),
+            conflicted,
+            paused,
+        ]
+    }
+
+    fn moving(&self) -> String {
+        let names = |pick: &dyn Fn(usize) -> bool| {
+            let some: Vec<&str> = self
+                .pool
+                .agents
+                .iter()
+                .enumerate()
+                .filter(|(i, _)| pick(*i))
+                .map(|(_, a)| a.name.as_str())
+                .collect();
+            some.join(", ")
+        };
+        let waits = |i: usize| self.plan.holds.get(i).is_some_and(Option::is_some);
+        let stepping: Vec<usize> = self.plan.steps.iter().map(super::apply::agent_of).collect();
+        let steps = names(&|i| stepping.contains(&i));
+        let held = names(&waits);
+        match (steps.is_empty(), held.is_empty()) {
+            (false, _) => format!("changing {steps}"),
+            (true, false) => format!("waiting for {held}"),
+            (true, true) => "pods are being replaced".to_owned(),
+        }
+    }
+
+    fn signals_fresh(&self) -> Verdict {
+        let lost: Vec<String> = self
+            .pool
+            .agents
+            .iter()
+            .zip(self.signals)
+            .filter_map(|(agent, signal)| {
+                let Some(signal) = signal
+                    .as_ref()
+                    .filter(|s| s.freshness != crate::signals::Freshness::Fresh)
+                else {
+                    return None;
+                };
+                let state = signal.freshness.as_str();
+                Some(match signal.problems.first() {
+                    Some((pod, problem)) => {
+                        format!("{}: {state}, pod {pod}: {problem}", agent.name)
+                    }
+                    None => format!("{}: {state}", agent.name),
+                })
+            })
+            .collect();
+        let unknown = self
+            .signals
+            .iter()
+            .flatten()
+            .filter(|s| !s.freshness.is_known())
+            .count();
+        match (lost.is_empty(), unknown) {
+            (true, _) => Verdict::new(
+                C::SignalsFresh,
+                true,
+                "AllFresh",
+                format!("{} agents", self.signals.len()),
+            ),
+            (false, 0) => Verdict::new(C::SignalsFresh, false, "SomePodsLost", lost.join("; ")),
+            (false, _) => Verdict::new(C::SignalsFresh, false, "SignalsLost", lost.join("; ")),
+        }
+    }
+
+    fn capacity_available(&self) -> Verdict {
+        let usable = self.survey.capacity;
+        let declared = self.pool.shape.declared_gpus;
+        if self.pool.shape.nodes_hidden {
+            return Verdict::new(
+                C::CapacityAvailable,
+                true,
+                "AsDeclared",
+                format!("{usable} GPUs declared; nodes are not visible to the operator"),
+            );
+        }
+        let found = self.survey.found.unwrap_or_default();
+        let holds = if self.survey.foreign.0 > 0 {
+            format!(", of which other pods hold {}", self.survey.foreign)
+        } else {
+            String::new()
+        };
+        match declared {
+            _ if self.view.nodes.is_empty() => Verdict::new(
+                C::CapacityAvailable,
+                false,
+                "NoNodes",
+                format!(
+                    "no GPU node has the labels {:?} of devices[0].nodeSelector",
+                    self.pool.node_selector
+                ),
+            ),
+            Some(declared) if usable < declared => Verdict::new(
+                C::CapacityAvailable,
+                false,
+                if found < declared {
+                    "LessThanDeclared"
+                } else {
+                    "HeldByOthers"
+                },
+                format!(
+                    "devices[0].gpus is {declared}, the nodes have {found}{holds}: {usable} usable"
+                ),
+            ),
+            _ if usable.0 == 0 => Verdict::new(
+                C::CapacityAvailable,
+                false,
+                "NoGpus",
+                format!("the selected nodes have {found} GPUs that fit sharing type{holds}"),
+            ),
+            _ => Verdict::new(
+                C::CapacityAvailable,
+                true,
+                "Available",
+                format!("{usable} GPUs usable, {found} found{holds}"),
+            ),
+        }
+    }
+
+    fn minimum_unmet(&self) -> Verdict {
+        let below: Vec<String> = (0..self.pool.agents.len())
+            .filter_map(|i| {
+                let agent = &self.pool.agents[i];
+                if let Some(why) = self.plan.unmet.get(i).cloned().flatten() {
+                    return Some(format!("{}: {why}", agent.name));
+                }
+                let allotment = self.decision.get(i).filter(|a| a.minimum_unmet)?;
+                Some(format!(
+                    "{}: target {} is below its minimum {} (demand {})",
+                    agent.name, allotment.target, agent.min_share, allotment.demand
+                ))
+            })
+            .collect();
+        if below.is_empty() {
+            Verdict::new(
+                C::MinimumUnmet,
+                false,
+                "AllMet",
+                "every agent has its minimum share or all it asks for",
+            )
+        } else {
+            Verdict::new(C::MinimumUnmet, true, "BelowMinimum", below.join("; "))
+        }
+    }
+
+    fn memory_bound(&self) -> Verdict {
+        let bound: Vec<String> = self
+            .pool
+            .agents
+            .iter()
+            .zip(&self.plan.memory_bound)
+            .filter_map(|(agent, why)| why.as_ref().map(|why| format!("{}: {why}", agent.name)))
+            .collect();
+        if bound.is_empty() {
+            Verdict::new(C::MemoryBound, false, "Fits", "GPU memory bounds no agent")
+        } else {
+            Verdict::new(C::MemoryBound, true, "MemoryBound", bound.join("; "))
+        }
+    }
+
+    fn conflicted(&self) -> Verdict {
+        let conflicts: Vec<_> = self
+            .view
+            .agents
+            .iter()
+            .filter_map(|a| a.refusal.as_ref())
+            .filter(|r| r.conflict)
+            .collect();
+        match conflicts.first() {
+            None => Verdict::new(
+                C::Conflicted,
+                false,
+                "NoConflict",
+                "no other manager was found",
+            ),
+            Some(first) => {
+                let all: Vec<&str> = conflicts.iter().map(|r| r.message.as_str()).collect();
+                Verdict::new(C::Conflicted, true, first.reason, all.join("; "))
+            }
+        }
+    }
+
+    fn paused(&self) -> Verdict {
+        if self.pool.paused {
+            Verdict::new(
+                C::Paused,
+                true,
+                "PausedByAnnotation",
+                "annotation agentpool.dev/paused is \"true\": nothing is written but status",
+            )
+        } else if self.pool.mode == Mode::Observe {
+            Verdict::new(
+                C::Paused,
+                true,
+                "Observing",
+                "mode is Observe: nothing is written but status",
+            )
+        } else {
+            Verdict::new(C::Paused, false, "Active", "mode is Auto")
+        }
+    }
+
+    fn stalled(&self, conflicted: &Verdict) -> Verdict {
+        let refusals: Vec<_> = self
+            .view
+            .agents
+            .iter()
+            .filter_map(|a| a.refusal.as_ref())
+            .filter(|r| !r.conflict)
+            .collect();
+        if let Some(first) = refusals.first() {
+            let all: Vec<&str> = refusals.iter().map(|r| r.message.as_str()).collect();
+            return Verdict::new(C::Stalled, true, first.reason, all.join("; "));
+        }
+        if conflicted.holds {
+            return Verdict::new(
+                C::Stalled,
+                true,
+                conflicted.reason,
+                conflicted.message.clone(),
+            );
+        }
+        let failing: Vec<String> = self
+            .pool
+            .agents
+            .iter()
+            .zip(&self.view.agents)
+            .filter_map(|(agent, view)| {
+                let failure = view.workload.as_ref()?.failure.as_ref()?;
+                Some(format!("{}: {failure}", agent.name))
+            })
+            .collect();
+        if !failing.is_empty() {
+            return Verdict::new(C::Stalled, true, "PodsRefused", failing.join("; "));
+        }
+        let swap = self
+            .plan
+            .holds
+            .iter()
+            .flatten()
+            .find(|h| h.reason == HoldReason::SwapNeedsDowntime);
+        match swap {
+            Some(hold) => Verdict::new(C::Stalled, false, "SwapHeld", hold.message.clone()),
+            None => Verdict::new(
+                C::Stalled,
+                false,
+                "Progressing",
+                "nothing needs anybody's help",
+            ),
+        }
+    }
+}

@@ -1,0 +1,388 @@
+//! One tick of one pool: admit, observe, allocate, plan, apply, report.
+
+use super::apply::{Applier, Done};
+use super::observe::{View, view};
+use super::outcome::Outcome;
+use super::readings::{Readings, falls_back};
+use super::report::{Report, Reporter};
+use super::shared::Shared;
+use super::write::WriteError;
+use crate::allocation::{self, Agent, Allotment, Lag, Load, Pace, Snapshot};
+use crate::api::conditions::{ConditionType, Verdict};
+use crate::api::{AgentPool, Invalid, ValidPool};
+use crate::sharing::{self, Memory, Observed, Plan, Survey};
+use crate::signals::AgentSignal;
+use crate::telemetry::AgentSample;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// What a pool remembers from tick to tick. Losing it is safe: a restart holds until signals are warm.
+#[derive(Debug)]
+pub struct State {
+    readings: Readings,
+    memory: Memory,
+    lag: Lag,
+    started_pods: BTreeSet<Arc<str>>,
+    reporter: Reporter,
+}
+
+impl Default for State {
+    fn default() -> Self {
+        let lag = Lag::new(Duration::ZERO);
+        Self {
+            readings: Readings::default(),
+            memory: Memory::default(),
+            lag,
+            started_pods: BTreeSet::new(),
+            reporter: Reporter::default(),
+        }
+    }
+}
+
+/// What a tick came to.
+#[derive(Debug, Default)]
+pub struct Tick {
+    /// Changes that were made.
+    pub done: Vec<Done>,
+    /// A write failed, other than by losing a race: try again later, not at once.
+    pub failed: bool,
+    /// The first write that failed, for status.
+    pub failure: Option<String>,
+    /// When the pool is to be looked at again.
+    pub interval: Option<Duration>,
+}
+
+/// One tick. `scrape`: it is due by the pool's interval, not only woken by a change.
+pub async fn reconcile(shared: &Shared, pool: &AgentPool, state: &mut State, scrape: bool) -> Tick {
+    state.reporter.resume(pool);
+    let valid = match admit(shared, pool) {
+        Ok(valid) => valid,
+        Err(invalid) => return refuse(shared, pool, state, &invalid).await,
+    };
+    let seen = observe(shared, &valid, state, scrape).await;
+    let decision = allocate(&valid, &seen);
+    let plan = plan(shared, &valid, &seen, &decision, state);
+    let mut tick = apply(shared, &valid, &seen, &plan).await;
+    report(
+        shared, pool, &valid, &seen, &decision, &plan, state, &mut tick,
+    )
+    .await;
+    tick.interval = Some(valid.interval);
+    tick
+}
+
+fn admit(shared: &Shared, pool: &AgentPool) -> Result<ValidPool, Invalid> {
+    let mut valid = ValidPool::admit(pool)?;
+    valid.shape.nodes_hidden = shared.nodes_hidden();
+    if valid.shape.nodes_hidden && valid.shape.declared_gpus.is_none() {
+        return Err(Invalid {
+            field: "spec.devices[0].gpus".to_owned(),
+            value: "absent".to_owned(),
+            expected: "set: the operator runs namespaced and cannot see what the nodes have"
+                .to_owned(),
+        });
+    }
+    if let Some(name) = valid
+        .prometheus
+        .as_ref()
+        .filter(|name| !shared.config.metric_sources.contains_key(*name))
+    {
+        let known: Vec<&str> = shared
+            .config
+            .metric_sources
+            .keys()
+            .map(String::as_str)
+            .collect();
+        return Err(Invalid {
+            field: "spec.metrics.prometheus.name".to_owned(),
+            value: name.clone(),
+            expected: format!(
+                "a metric source that the operator's administrator configured (--metric-source): {known:?}"
+            ),
+        });
+    }
+    Ok(valid)
+}
+
+/// What a tick looks at.
+struct Seen {
+    view: View,
+    observed: Observed,
+    survey: Survey,
+    signals: Vec<Option<AgentSignal>>,
+    pace: Pace,
+    /// When the scrapes that this tick decides upon were in.
+    read: Instant,
+    now: Duration,
+}
+
+async fn observe(shared: &Shared, pool: &ValidPool, state: &mut State, scrape: bool) -> Seen {
+    state.readings.fit(pool);
+    let before = view(pool, &shared.caches, &shared.claims);
+    if scrape {
+        state
+            .readings
+            .scrape(
+                pool,
+                &before,
+                &shared.scraper,
+                shared.clock,
+                &shared.metrics,
+            )
+            .await;
+    }
+    let read = Instant::now();
+    // The scrape took time: what is decided upon is the cluster as it is after it.
+    let view = view(pool, &shared.caches, &shared.claims);
+    learn_lag(&view, pool, state);
+    let pace = allocation::pace(pool.pace, state.lag.get());
+    let now = shared.clock.now();
+    let signals = state.readings.signals(pool, now, pace.window);
+    let load = |uid: &str| {
+        signals
+            .iter()
+            .flatten()
+            .find_map(|s| s.pods.get(uid))
+            .filter(|p| p.fresh)
+            .map(|p| p.backlog)
+    };
+    let observed = view.observed(pool, &shared.caches, load);
+    let survey = sharing::survey(&pool.shape, &observed);
+    Seen {
+        view,
+        observed,
+        survey,
+        signals,
+        pace,
+        read,
+        now,
+    }
+}
+
+/// Learns from every pod that became ready, once.
+fn learn_lag(view: &View, pool: &ValidPool, state: &mut State) {
+    state.lag.declare(pool.declared_lag);
+    let pods = || view.agents.iter().flat_map(|a| &a.pods);
+    for (_, pod) in pods() {
+        if let (Some(created), Some(ready)) = (pod.created, pod.ready_since) {
+            if state.started_pods.insert(pod.uid.clone()) {
+                let startup = ready.duration_since(created);
+                state
+                    .lag
+                    .saw(Duration::try_from(startup).unwrap_or(Duration::ZERO));
+            }
+        }
+    }
+    if state.started_pods.len() > 4096 {
+        let present: BTreeSet<Arc<str>> = pods().map(|(_, pod)| pod.uid.clone()).collect();
+        state.started_pods.retain(|uid| present.contains(uid));
+    }
+}
+
+fn allocate(pool: &ValidPool, seen: &Seen) -> Vec<Allotment> {
+    let agents: Vec<Agent<'_>> = pool
+        .agents
+        .iter()
+        .enumerate()
+        .map(|(i, agent)| {
+            let extent = seen.survey.agents[i];
+            let signal = seen.signals[i].as_ref();
+            let raised = signal.is_some_and(|s| falls_back(pool, s));
+            Agent {
+                name: &agent.name,
+                priority: pool.shape.agents[i].priority,
+                min_share: agent.min_share,
+                base_throughput: agent.base_throughput,
+                speed_exponent: agent.speed_exponent,
+                load: signal.map_or(Load::Unknown, |s| s.load),
+                floor: extent.floor,
+                ceiling: extent.ceiling,
+                realized: if raised {
+                    extent.realized.max(agent.min_share)
+                } else {
+                    extent.realized
+                },
+            }
+        })
+        .collect();
+    let snapshot = Snapshot {
+        capacity: seen.survey.capacity,
+        drain: seen.pace.drain,
+        agents: &agents,
+    };
+    let mut decision = vec![Allotment::default(); agents.len()];
+    allocation::allocate(pool.policy, &snapshot, &mut decision);
+    decision
+}
+
+fn plan(
+    shared: &Shared,
+    pool: &ValidPool,
+    seen: &Seen,
+    decision: &[Allotment],
+    state: &mut State,
+) -> Plan {
+    let (plan, memory) = sharing::plan(
+        &pool.shape,
+        &seen.observed,
+        decision,
+        &state.memory,
+        seen.now,
+    );
+    state.memory = memory;
+    for allotment in decision {
+        shared.metrics.count_decision(allotment.reason);
+    }
+    for hold in plan.holds.iter().flatten() {
+        shared.metrics.count_hold(hold.reason);
+    }
+    plan
+}
+
+async fn apply(shared: &Shared, pool: &ValidPool, seen: &Seen, plan: &Plan) -> Tick {
+    let mut tick = Tick::default();
+    if !pool.may_write() || !shared.writer.leads() {
+        return tick;
+    }
+    let applier = Applier {
+        writer: &shared.writer,
+        caches: &shared.caches,
+        pool,
+        view: &seen.view,
+    };
+    for step in &plan.steps {
+        match applier.apply(step).await {
+            Ok(done) => {
+                shared.metrics.observe_scrape_to_write(seen.read.elapsed());
+                tick.done.extend(done);
+            }
+            // The steps of a plan are independent, but what was observed no longer holds: look again first.
+            Err(error) if error.is_race() => break,
+            Err(WriteError::NotLeading) => break,
+            Err(error) => {
+                tracing::warn!(pool = pool.key(), %error, ?step, "a step failed");
+                shared.metrics.count_reconcile_error("Write");
+                tick.failed = true;
+                tick.failure = Some(format!(
+                    "agent {}: {error}",
+                    pool.agents[super::apply::agent_of(step)].name
+                ));
+                break;
+            }
+        }
+    }
+    tick
+}
+
+#[allow(clippy::too_many_arguments)]
+async fn report(
+    shared: &Shared,
+    object: &AgentPool,
+    pool: &ValidPool,
+    seen: &Seen,
+    decision: &[Allotment],
+    plan: &Plan,
+    state: &mut State,
+    tick: &mut Tick,
+) {
+    let samples = pool
+        .agents
+        .iter()
+        .enumerate()
+        .map(|(i, agent)| AgentSample {
+            agent: agent.name.clone(),
+            measured: seen.signals[i]
+                .as_ref()
+                .and_then(|s| s.age)
+                .and_then(|age| Instant::now().checked_sub(age)),
+            target: decision[i].target,
+            realized: seen.survey.agents[i].realized,
+        });
+    shared
+        .metrics
+        .publish_pool(&pool.namespace, &pool.name, samples.collect());
+    if !shared.writer.leads() {
+        return;
+    }
+    let outcome = Outcome {
+        pool,
+        view: &seen.view,
+        observed: &seen.observed,
+        survey: &seen.survey,
+        signals: &seen.signals,
+        decision,
+        plan,
+        lag: state.lag.is_learned().then(|| state.lag.get()),
+        failure: tick.failure.as_deref(),
+    };
+    let report = Report {
+        verdicts: outcome.verdicts(),
+        capacity: Some(outcome.capacity()),
+        lag: outcome.lag,
+        agents: outcome.agents(),
+    };
+    super::events::publish(shared, object, &tick.done, &report.verdicts).await;
+    let written = state
+        .reporter
+        .report(
+            &shared.writer,
+            (&pool.namespace, &pool.name),
+            pool.generation,
+            report,
+            seen.now,
+        )
+        .await;
+    if let Err(error) = written.map(|_| ()) {
+        if !matches!(error, WriteError::NotLeading) && !error.is_race() {
+            tracing::warn!(pool = pool.key(), %error, "status was not written");
+            shared.metrics.count_reconcile_error("Status");
+            tick.failed = true;
+        }
+    }
+}
+
+/// A pool that cannot be read: says which field, what it says, and what would be right; touches nothing else.
+async fn refuse(shared: &Shared, pool: &AgentPool, state: &mut State, invalid: &Invalid) -> Tick {
+    let (namespace, name) = (
+        pool.metadata.namespace.clone().unwrap_or_default(),
+        pool.metadata.name.clone().unwrap_or_default(),
+    );
+    shared.metrics.count_reconcile_error("Invalid");
+    let message = invalid.to_string();
+    let verdicts = vec![
+        Verdict::new(ConditionType::Ready, false, "InvalidSpec", message.clone()),
+        Verdict::new(
+            ConditionType::Reconciling,
+            false,
+            "InvalidSpec",
+            "nothing is under way",
+        ),
+        Verdict::new(ConditionType::Stalled, true, "InvalidSpec", message),
+    ];
+    let report = Report {
+        verdicts,
+        capacity: None,
+        lag: None,
+        agents: Vec::new(),
+    };
+    let mut tick = Tick {
+        interval: Some(Duration::from_secs(60)),
+        ..Tick::default()
+    };
+    if shared.writer.leads() {
+        super::events::publish(shared, pool, &[], &report.verdicts).await;
+        let written = state
+            .reporter
+            .report(
+                &shared.writer,
+                (&namespace, &name),
+                pool.metadata.generation,
+                report,
+                shared.clock.now(),
+            )
+            .await;
+        tick.failed = written.is_err_and(|error| !error.is_race());
+    }
+    tick
+}

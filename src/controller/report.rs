@@ -1,0 +1,214 @@
+//! Status and events: written when a decision or condition changes, else rarely. Writes nothing when nothing changed.
+
+use super::write::{WriteError, Writer};
+use crate::api::conditions::{Verdict, merge};
+use crate::api::{AgentPool, AgentPoolStatus, AgentStatus, CapacityStatus};
+use crate::units::MilliGpus;
+use k8s_openapi::jiff::Timestamp;
+use kube::api::Api;
+use serde_json::json;
+use std::time::Duration;
+
+/// At most this often is status written for numbers that moved while the decision stands.
+const QUIET: Duration = Duration::from_secs(30);
+
+/// What was written last.
+#[derive(Debug, Default)]
+pub struct Reporter {
+    last: Option<AgentPoolStatus>,
+    at: Option<Duration>,
+}
+
+/// The status of a tick, without time.
+#[derive(Debug)]
+pub struct Report {
+    /// Conditions.
+    pub verdicts: Vec<Verdict>,
+    /// GPUs; `None` when the pool could not be read.
+    pub capacity: Option<CapacityStatus>,
+    /// Learned lag.
+    pub lag: Option<Duration>,
+    /// Agents.
+    pub agents: Vec<AgentStatus>,
+}
+
+impl Reporter {
+    /// Starts from the status that the object has.
+    pub fn resume(&mut self, pool: &AgentPool) {
+        if self.last.is_none() {
+            self.last.clone_from(&pool.status);
+        }
+    }
+
+    /// Writes the status if that is due. Says whether it was written.
+    ///
+    /// # Errors
+    /// When the write failed; the next tick tries again.
+    pub async fn report(
+        &mut self,
+        writer: &Writer,
+        (namespace, name): (&str, &str),
+        generation: Option<i64>,
+        report: Report,
+        now: Duration,
+    ) -> Result<bool, WriteError> {
+        let old = self.last.clone().unwrap_or_default();
+        let next = AgentPoolStatus {
+            observed_generation: generation,
+            conditions: merge(
+                &old.conditions,
+                &report.verdicts,
+                generation,
+                Timestamp::now(),
+            ),
+            capacity: report.capacity,
+            actuation_lag_seconds: report
+                .lag
+                .map(|lag| u32::try_from(lag.as_secs()).unwrap_or(u32::MAX)),
+            agents: report.agents,
+        };
+        let quiet = self.at.is_some_and(|at| now.saturating_sub(at) < QUIET);
+        if self.last.is_some() && !is_due(&old, &next, quiet) {
+            return Ok(false);
+        }
+        let api = Api::<AgentPool>::namespaced(writer.client().clone(), namespace);
+        writer
+            .status(&api, name, json!({ "status": body(&old, &next) }))
+            .await?;
+        self.last = Some(next);
+        self.at = Some(now);
+        Ok(true)
+    }
+}
+
+/// A merge patch leaves what it does not name: fields that are gone are named as null.
+fn body(old: &AgentPoolStatus, next: &AgentPoolStatus) -> serde_json::Value {
+    let mut body = json!(next);
+    if let (Some(before), Some(now)) = (json!(old).as_object(), body.as_object_mut()) {
+        for key in before.keys() {
+            now.entry(key.clone()).or_insert(serde_json::Value::Null);
+        }
+        if let (Some(before), Some(serde_json::Value::Object(now))) = (
+            before.get("capacity").and_then(|c| c.as_object()),
+            now.get_mut("capacity"),
+        ) {
+            for key in before.keys() {
+                now.entry(key.clone()).or_insert(serde_json::Value::Null);
+            }
+        }
+    }
+    body
+}
+
+/// Whether status is to be written: at once for what somebody may wait for, after a quiet time for what only drifts.
+fn is_due(old: &AgentPoolStatus, next: &AgentPoolStatus, quiet: bool) -> bool {
+    let conditions = |s: &AgentPoolStatus, urgent: bool| -> Vec<(String, String, String)> {
+        let picked = s
+            .conditions
+            .iter()
+            .filter(|c| !urgent || !matches!(c.type_.as_str(), "MinimumUnmet" | "MemoryBound"));
+        picked
+            .map(|c| (c.type_.clone(), c.status.clone(), c.reason.clone()))
+            .collect()
+    };
+    let decided = |s: &AgentPoolStatus| -> Vec<_> {
+        let agent = |a: &AgentStatus| {
+            (
+                a.name.clone(),
+                a.replicas,
+                a.desired_replicas,
+                a.gpu_resource.clone(),
+                a.desired_gpu_resource.clone(),
+            )
+        };
+        s.agents.iter().map(agent).collect()
+    };
+    if old.observed_generation != next.observed_generation
+        || decided(old) != decided(next)
+        || conditions(old, true) != conditions(next, true)
+    {
+        return true;
+    }
+    if quiet {
+        return false;
+    }
+    let explained = |s: &AgentPoolStatus| -> Vec<_> {
+        s.agents
+            .iter()
+            .map(|a| (a.reason.clone(), a.signals.clone(), hold_reason(a)))
+            .collect()
+    };
+    conditions(old, false) != conditions(next, false)
+        || explained(old) != explained(next)
+        || old.capacity != next.capacity
+        || old.agents.iter().zip(&next.agents).any(|(o, n)| {
+            moved(&o.target_share, &n.target_share) || moved(&o.realized_share, &n.realized_share)
+        })
+}
+
+fn hold_reason(agent: &AgentStatus) -> Option<String> {
+    agent
+        .hold
+        .as_ref()
+        .and_then(|hold| hold.split(':').next().map(str::to_owned))
+}
+
+/// Moved by more than a tenth.
+fn moved(old: &str, new: &str) -> bool {
+    match (MilliGpus::parse(old), MilliGpus::parse(new)) {
+        (Ok(old), Ok(new)) => old.0.abs_diff(new.0) * 10 > old.0.max(new.0),
+        _ => old != new,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn status(replicas: u32, target: &str, reason: &str) -> AgentPoolStatus {
+        let agent = AgentStatus {
+            name: "a".into(),
+            replicas,
+            desired_replicas: Some(replicas),
+            target_share: target.into(),
+            realized_share: "1".into(),
+            reason: reason.into(),
+            ..AgentStatus::default()
+        };
+        AgentPoolStatus {
+            agents: vec![agent],
+            ..AgentPoolStatus::default()
+        }
+    }
+
+    #[test]
+    fn a_new_decision_is_written_at_once() {
+        assert!(is_due(
+            &status(1, "1", "DemandMet"),
+            &status(2, "1", "DemandMet"),
+            true
+        ));
+    }
+
+    #[test]
+    fn numbers_that_drift_wait_for_the_quiet_time_and_small_ones_for_ever() {
+        let old = status(1, "1", "DemandMet");
+        assert!(!is_due(&old, &status(1, "2", "DemandMet"), true));
+        assert!(is_due(&old, &status(1, "2", "DemandMet"), false));
+        assert!(!is_due(&old, &status(1, "1050m", "DemandMet"), false));
+        assert!(is_due(&old, &status(1, "1", "CapacityShared"), false));
+        assert!(!is_due(&old, &status(1, "1", "CapacityShared"), true));
+    }
+
+    #[test]
+    fn a_field_that_is_gone_is_removed_from_the_object() {
+        let old = AgentPoolStatus {
+            actuation_lag_seconds: Some(5),
+            ..AgentPoolStatus::default()
+        };
+        assert_eq!(
+            body(&old, &AgentPoolStatus::default())["actuationLagSeconds"],
+            serde_json::Value::Null
+        );
+    }
+}

@@ -1,0 +1,81 @@
+use super::cache::Caches;
+use super::claims::Claims;
+use super::config::{RunConfig, Scope};
+use super::write::Writer;
+use crate::signals::Clock;
+use crate::signals::scrape::Scraper;
+use crate::telemetry::{Health, Metrics};
+use kube::runtime::events::Recorder;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+/// What all pools share.
+pub struct Shared {
+    /// The administrator's decisions.
+    pub config: RunConfig,
+    /// What is known of the cluster.
+    pub caches: Arc<Caches>,
+    /// Which pool may act on which workload.
+    pub claims: Claims,
+    /// Makes the writes.
+    pub writer: Writer,
+    /// Reads the pods.
+    pub scraper: Scraper,
+    /// The only time that drives intervals.
+    pub clock: Clock,
+    /// What is counted.
+    pub metrics: Metrics,
+    /// Liveness and readiness.
+    pub health: Health,
+    /// One recorder, so that repeated events are one object with a count.
+    pub recorder: Recorder,
+    /// Ends everything.
+    pub stop: CancellationToken,
+    /// Wakes the pools of a namespace between their ticks.
+    pub bells: Bells,
+}
+
+impl Shared {
+    /// Nodes cannot be seen: capacity is as declared.
+    pub fn nodes_hidden(&self) -> bool {
+        matches!(self.config.scope, Scope::Namespaces(_))
+    }
+}
+
+/// Bells by namespace: a change in a namespace wakes its pools between their ticks.
+#[derive(Debug, Default)]
+pub struct Bells {
+    by_pool: Mutex<BTreeMap<(String, String), Arc<Notify>>>,
+}
+
+impl Bells {
+    /// The bell of a pool.
+    pub fn of(&self, namespace: &str, pool: &str) -> Arc<Notify> {
+        let mut bells = self.by_pool.lock().unwrap_or_else(PoisonError::into_inner);
+        bells
+            .entry((namespace.to_owned(), pool.to_owned()))
+            .or_default()
+            .clone()
+    }
+
+    /// The pool is gone.
+    pub fn remove(&self, namespace: &str, pool: &str) {
+        self.by_pool
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(&(namespace.to_owned(), pool.to_owned()));
+    }
+
+    /// Rings for all pools of a namespace; an empty one is all of them.
+    pub fn ring(&self, namespace: &str) {
+        let bells = self.by_pool.lock().unwrap_or_else(PoisonError::into_inner);
+        for (_, bell) in bells
+            .iter()
+            .filter(|((ns, _), _)| namespace.is_empty() || ns == namespace)
+        {
+            bell.notify_one();
+        }
+    }
+}

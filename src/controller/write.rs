@@ -1,0 +1,211 @@
+//! The only writes. Each is bounded in time, made under a field manager of its own, counted, and made only while this process
+//! leads; the API server checks the last point again.
+
+use super::leadership::LeaderState;
+use crate::telemetry::{Metrics, WriteKind, WriteOutcome};
+use kube::api::{Api, Patch, PatchParams};
+use serde_json::Value;
+use std::fmt::Debug;
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio::time::{Instant, timeout};
+
+/// Field manager of replica counts.
+pub const REPLICAS_MANAGER: &str = "agentpool/replicas";
+/// Field manager of GPU requests and of our notes on workloads.
+pub const GPU_MANAGER: &str = "agentpool/gpu";
+/// Field manager of pod deletion costs.
+pub const PODS_MANAGER: &str = "agentpool/pods";
+/// Field manager of status.
+pub const STATUS_MANAGER: &str = "agentpool/status";
+
+/// Why a write was not made or not carried out.
+#[derive(Debug, thiserror::Error)]
+pub enum WriteError {
+    /// Another replica leads now.
+    #[error("another replica leads")]
+    NotLeading,
+    /// No answer in time; it may have been carried out.
+    #[error("no answer from the API server within {0:?}")]
+    TimedOut(Duration),
+    /// The API server refused it or could not be reached.
+    #[error("{0}")]
+    Api(#[from] kube::Error),
+}
+
+impl WriteError {
+    /// How the write counts.
+    fn outcome(&self) -> WriteOutcome {
+        match self {
+            Self::NotLeading => WriteOutcome::Refused,
+            Self::TimedOut(_) => WriteOutcome::TimedOut,
+            Self::Api(kube::Error::Api(status)) => match status.code {
+                409 => WriteOutcome::Conflict,
+                422 if status
+                    .message
+                    .contains("the server rejected our request due to an error in our request") =>
+                {
+                    WriteOutcome::Conflict
+                }
+                400 | 403 | 404 | 422 => WriteOutcome::Refused,
+                _ => WriteOutcome::Failed,
+            },
+            Self::Api(_) => WriteOutcome::Failed,
+        }
+    }
+
+    /// Somebody wrote in between, or the object is gone: decide anew, nothing is wrong.
+    pub fn is_race(&self) -> bool {
+        matches!(self.outcome(), WriteOutcome::Conflict)
+            || matches!(self, Self::Api(kube::Error::Api(s)) if s.code == 404)
+    }
+}
+
+/// Makes writes.
+#[derive(Clone)]
+pub struct Writer {
+    client: kube::Client,
+    leader: watch::Receiver<LeaderState>,
+    metrics: Metrics,
+    timeout: Duration,
+}
+
+impl Writer {
+    /// A writer that asks `leader` before every write.
+    pub fn new(
+        client: kube::Client,
+        leader: watch::Receiver<LeaderState>,
+        metrics: Metrics,
+        timeout: Duration,
+    ) -> Self {
+        Self {
+            client,
+            leader,
+            metrics,
+            timeout,
+        }
+    }
+
+    /// The API client, for reads.
+    pub fn client(&self) -> &kube::Client {
+        &self.client
+    }
+
+    /// Whether a write may begin now.
+    pub fn leads(&self) -> bool {
+        self.leader.borrow().may_write(Instant::now())
+    }
+
+    async fn bounded<T>(
+        &self,
+        kind: WriteKind,
+        call: impl Future<Output = Result<T, kube::Error>>,
+    ) -> Result<T, WriteError> {
+        let result = if self.leads() {
+            match timeout(self.timeout, call).await {
+                Ok(answer) => answer.map_err(WriteError::from),
+                Err(_) => Err(WriteError::TimedOut(self.timeout)),
+            }
+        } else {
+            Err(WriteError::NotLeading)
+        };
+        let outcome = result
+            .as_ref()
+            .map_or_else(WriteError::outcome, |_| WriteOutcome::Applied);
+        self.metrics.count_write(kind, outcome);
+        result
+    }
+
+    /// One JSON patch; its `test` operations make it a compare-and-set.
+    pub async fn json_patch<K>(
+        &self,
+        kind: WriteKind,
+        manager: &str,
+        api: &Api<K>,
+        name: &str,
+        operations: Vec<Value>,
+    ) -> Result<K, WriteError>
+    where
+        K: Clone + serde::de::DeserializeOwned + Debug,
+    {
+        let patch = json_patch(operations)?;
+        let params = PatchParams {
+            field_manager: Some(manager.to_owned()),
+            ..PatchParams::default()
+        };
+        self.bounded(kind, api.patch(name, &params, &patch)).await
+    }
+
+    /// Replicas through the scale subresource, if they still are `from`. Returns the version that the write made.
+    pub async fn scale<K>(
+        &self,
+        api: &Api<K>,
+        name: &str,
+        from: u32,
+        to: u32,
+    ) -> Result<u64, WriteError>
+    where
+        K: Clone + serde::de::DeserializeOwned,
+    {
+        let operations = vec![
+            serde_json::json!({"op": "test", "path": "/spec/replicas", "value": from}),
+            serde_json::json!({"op": "replace", "path": "/spec/replicas", "value": to}),
+        ];
+        let patch = json_patch(operations)?;
+        let params = PatchParams {
+            field_manager: Some(REPLICAS_MANAGER.to_owned()),
+            ..PatchParams::default()
+        };
+        let scale = self
+            .bounded(WriteKind::Replicas, api.patch_scale(name, &params, &patch))
+            .await?;
+        Ok(scale
+            .metadata
+            .resource_version
+            .and_then(|v| v.parse().ok())
+            .unwrap_or(0))
+    }
+
+    /// A merge patch of an object.
+    pub async fn merge<K>(
+        &self,
+        kind: WriteKind,
+        manager: &str,
+        api: &Api<K>,
+        name: &str,
+        body: Value,
+    ) -> Result<K, WriteError>
+    where
+        K: Clone + serde::de::DeserializeOwned + Debug,
+    {
+        let params = PatchParams {
+            field_manager: Some(manager.to_owned()),
+            ..PatchParams::default()
+        };
+        self.bounded(kind, api.patch(name, &params, &Patch::Merge(body)))
+            .await
+    }
+
+    /// A merge patch of an object's status.
+    pub async fn status<K>(&self, api: &Api<K>, name: &str, body: Value) -> Result<K, WriteError>
+    where
+        K: Clone + serde::de::DeserializeOwned + Debug,
+    {
+        let params = PatchParams {
+            field_manager: Some(STATUS_MANAGER.to_owned()),
+            ..PatchParams::default()
+        };
+        self.bounded(
+            WriteKind::Status,
+            api.patch_status(name, &params, &Patch::Merge(body)),
+        )
+        .await
+    }
+}
+
+/// A JSON patch from operations; what is not well-formed surfaces as an error of the call.
+fn json_patch(operations: Vec<Value>) -> Result<Patch<()>, WriteError> {
+    Ok(Patch::Json(
+        serde_json::from_value(Value::Array(operations)).map_err(kube::Error::SerdeError)?,
+    ))
+}
