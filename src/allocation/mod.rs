@@ -6,8 +6,8 @@
 
 mod adaptive;
 mod demand;
-mod level;
 mod lag;
+mod level;
 mod pace;
 mod rounding;
 mod static_equal;

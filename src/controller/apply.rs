@@ -32,7 +32,7 @@ pub struct Done {
 }
 
 /// Escapes a key for a JSON pointer (RFC 6901).
-fn pointer(key: &str) -> String {
+pub fn pointer(key: &str) -> String {
     key.replace('~', "~0").replace('/', "~1")
 }
 
@@ -240,10 +240,7 @@ fn retarget(
         ("limits", &container.limits),
         ("requests", &container.requests),
     ] {
-        for (old, value) in remove
-            .iter()
-            .filter_map(|(old, _)| values.get_key_value(old))
-        {
+        for (old, value) in remove.keys().filter_map(|old| values.get_key_value(old)) {
             let path = format!("{base}/resources/{list}/{}", pointer(old.as_str()));
             operations.push(json!({"op": "test", "path": path, "value": value.to_string()}));
             operations.push(json!({"op": "remove", "path": path}));

@@ -5,6 +5,7 @@ pub mod cache;
 mod claims;
 mod config;
 mod events;
+mod handback;
 pub mod leadership;
 mod observe;
 mod outcome;
@@ -34,6 +35,7 @@ use kube::runtime::watcher::{self, Event, watcher};
 use pools::Pools;
 use shared::{Bells, Shared};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::task::JoinSet;
 use watches::Watches;
@@ -77,6 +79,7 @@ pub async fn run(wiring: Wiring) -> Result<(), kube::Error> {
             },
         ),
         bells: Bells::default(),
+        pools_listed: AtomicBool::new(false),
         metrics,
         health,
         stop: stop.clone(),
@@ -96,6 +99,7 @@ pub async fn run(wiring: Wiring) -> Result<(), kube::Error> {
         tasks.spawn(watch);
     }
     tasks.spawn(beat(shared.clone()));
+    tasks.spawn(handback::sweep(shared.clone()));
     follow_pools(&client, &shared).await;
     while tasks.join_next().await.is_some() {}
     Ok(())
@@ -123,15 +127,18 @@ async fn follow_pools(client: &kube::Client, shared: &Arc<Shared>) {
             .map(|ns| Api::namespaced(client.clone(), ns))
             .collect(),
     };
+    let lists = apis.len();
     let streams = apis.into_iter().map(|api| {
         watcher(api, watcher::Config::default())
             .default_backoff()
             .boxed()
     });
-    let mut events =
+    let events =
         futures::stream::select_all(streams).take_until(shared.stop.clone().cancelled_owned());
+    let mut events = std::pin::pin!(events);
     let mut pools = Pools::default();
     let mut listed = Vec::new();
+    let mut unlisted = lists;
     while let Some(event) = events.next().await {
         match event {
             Ok(Event::Init) => listed.clear(),
@@ -144,10 +151,15 @@ async fn follow_pools(client: &kube::Client, shared: &Arc<Shared>) {
                     pools.put(shared, pool);
                 }
             }
-            Ok(Event::InitDone) if matches!(shared.config.scope, Scope::Cluster) => {
-                pools.keep_only(shared, &listed)
+            Ok(Event::InitDone) => {
+                if matches!(shared.config.scope, Scope::Cluster) {
+                    pools.keep_only(shared, &listed);
+                }
+                unlisted = unlisted.saturating_sub(1);
+                if unlisted == 0 {
+                    shared.pools_listed.store(true, Ordering::Release);
+                }
             }
-            Ok(Event::InitDone) => {}
             Ok(Event::Apply(DeserializeGuard(pool))) => {
                 if let Some(pool) = readable(pool) {
                     pools.put(shared, pool);

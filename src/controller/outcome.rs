@@ -5,7 +5,7 @@ use crate::allocation::Allotment;
 use crate::api::conditions::{ConditionType as C, Verdict};
 use crate::api::{AgentStatus, CapacityStatus, Mode, ValidPool};
 use crate::sharing::{HoldReason, Observed, Plan, Survey};
-use crate::signals::AgentSignal;
+use crate::signals::{AgentSignal, Freshness};
 use std::time::Duration;
 
 /// What one tick found out and decided.
@@ -205,12 +205,9 @@ impl Outcome<'_> {
             .iter()
             .zip(self.signals)
             .filter_map(|(agent, signal)| {
-                let Some(signal) = signal
+                let signal = signal
                     .as_ref()
-                    .filter(|s| s.freshness != crate::signals::Freshness::Fresh)
-                else {
-                    return None;
-                };
+                    .filter(|s| s.freshness != Freshness::Fresh)?;
                 let state = signal.freshness.as_str();
                 Some(match signal.problems.first() {
                     Some((pod, problem)) => {

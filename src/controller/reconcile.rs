@@ -165,13 +165,13 @@ fn learn_lag(view: &View, pool: &ValidPool, state: &mut State) {
     state.lag.declare(pool.declared_lag);
     let pods = || view.agents.iter().flat_map(|a| &a.pods);
     for (_, pod) in pods() {
-        if let (Some(created), Some(ready)) = (pod.created, pod.ready_since) {
-            if state.started_pods.insert(pod.uid.clone()) {
-                let startup = ready.duration_since(created);
-                state
-                    .lag
-                    .saw(Duration::try_from(startup).unwrap_or(Duration::ZERO));
-            }
+        if let (Some(created), Some(ready)) = (pod.created, pod.ready_since)
+            && state.started_pods.insert(pod.uid.clone())
+        {
+            let startup = ready.duration_since(created);
+            state
+                .lag
+                .saw(Duration::try_from(startup).unwrap_or(Duration::ZERO));
         }
     }
     if state.started_pods.len() > 4096 {
@@ -333,12 +333,13 @@ async fn report(
             seen.now,
         )
         .await;
-    if let Err(error) = written.map(|_| ()) {
-        if !matches!(error, WriteError::NotLeading) && !error.is_race() {
-            tracing::warn!(pool = pool.key(), %error, "status was not written");
-            shared.metrics.count_reconcile_error("Status");
-            tick.failed = true;
-        }
+    if let Err(error) = written
+        && !matches!(error, WriteError::NotLeading)
+        && !error.is_race()
+    {
+        tracing::warn!(pool = pool.key(), %error, "status was not written");
+        shared.metrics.count_reconcile_error("Status");
+        tick.failed = true;
     }
 }
 

@@ -7,6 +7,7 @@ use crate::signals::scrape::Scraper;
 use crate::telemetry::{Health, Metrics};
 use kube::runtime::events::Recorder;
 use std::collections::BTreeMap;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -33,6 +34,8 @@ pub struct Shared {
     pub recorder: Recorder,
     /// Ends everything.
     pub stop: CancellationToken,
+    /// Every AgentPool that exists is known. Before, no workload is an orphan.
+    pub pools_listed: AtomicBool,
     /// Wakes the pools of a namespace between their ticks.
     pub bells: Bells,
 }

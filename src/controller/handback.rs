@@ -1,0 +1,203 @@
+//! Gives workloads back that no pool names any more: a pool was deleted, or an agent left it, here or before this process started.
+//!
+//! Values stay as they are and nothing restarts: only our entries in `managedFields` and our annotations go. An empty apply would
+//! delete the values instead (seen on Kubernetes 1.36). A swap that was cut in its middle is brought to an end first, so that no agent
+//! is left without replicas.
+
+use super::apply::pointer;
+use super::cache::{Record, WorkloadRecord};
+use super::shared::Shared;
+use super::write::{GPU_MANAGER, PODS_MANAGER, REPLICAS_MANAGER, STATUS_MANAGER, WriteError};
+use crate::api::{WorkloadKind, annotations};
+use crate::sharing::Restore;
+use crate::telemetry::WriteKind;
+use k8s_openapi::NamespaceResourceScope;
+use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
+use kube::Resource;
+use kube::api::Api;
+use kube::core::ObjectMeta;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::fmt::Debug;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+/// Time between two looks for orphans.
+const EVERY: Duration = Duration::from_secs(2);
+/// A workload must be seen as an orphan this often in a row: a pool that is replaced by GitOps comes back within a moment.
+const SIGHTINGS: u32 = 2;
+
+const MANAGERS: [&str; 4] = [REPLICAS_MANAGER, GPU_MANAGER, PODS_MANAGER, STATUS_MANAGER];
+
+type Orphans = BTreeMap<(WorkloadKind, String, String), u32>;
+
+/// Looks for orphans until stopped. Nothing is an orphan before the caches are filled and the pools have been listed.
+pub async fn sweep(shared: Arc<Shared>) {
+    let mut ticks = tokio::time::interval(EVERY);
+    let mut seen = Orphans::new();
+    loop {
+        tokio::select! {
+            () = shared.stop.cancelled() => return,
+            _ = ticks.tick() => {}
+        }
+        if shared.pools_listed.load(Ordering::Acquire)
+            && shared.caches.synced()
+            && shared.writer.leads()
+        {
+            seen = round(&shared, seen).await;
+        }
+    }
+}
+
+async fn round(shared: &Shared, mut seen: Orphans) -> Orphans {
+    let mut still = Orphans::new();
+    for kind in [WorkloadKind::Deployment, WorkloadKind::StatefulSet] {
+        for ((namespace, name), record) in shared.caches.workloads(kind).all() {
+            if !is_marked(&record) || shared.claims.is_claimed(&namespace, kind, &name) {
+                continue;
+            }
+            let key = (kind, namespace, name);
+            let sightings = seen.remove(&key).unwrap_or(0) + 1;
+            if sightings >= SIGHTINGS {
+                let (namespace, name) = (key.1.as_str(), key.2.as_str());
+                let result = match kind {
+                    WorkloadKind::Deployment => {
+                        hand_back::<Deployment>(shared, namespace, name, &record).await
+                    }
+                    WorkloadKind::StatefulSet => {
+                        hand_back::<StatefulSet>(shared, namespace, name, &record).await
+                    }
+                };
+                match result {
+                    Ok(()) => {
+                        tracing::info!(namespace, name, "handed back: no pool names it any more")
+                    }
+                    Err(error) if error.is_race() => {}
+                    Err(error) => {
+                        tracing::warn!(namespace, name, %error, "cannot be handed back now; trying again")
+                    }
+                }
+            }
+            still.insert(key, sightings);
+        }
+    }
+    still
+}
+
+fn is_marked(record: &WorkloadRecord) -> bool {
+    !record.notes.is_empty()
+        || record
+            .owners
+            .iter()
+            .any(|o| MANAGERS.contains(&o.manager.as_str()))
+}
+
+/// Hands one workload back.
+///
+/// # Errors
+/// When a write was refused, lost a race or got no answer.
+async fn hand_back<K>(
+    shared: &Shared,
+    namespace: &str,
+    name: &str,
+    record: &WorkloadRecord,
+) -> Result<(), WriteError>
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+        + Clone
+        + DeserializeOwned
+        + Debug,
+    WorkloadRecord: Record<K>,
+{
+    let api = Api::<K>::namespaced(shared.writer.client().clone(), namespace);
+    let note = record.notes.get(annotations::RESTORE);
+    let restore = note.and_then(|note| serde_json::from_str::<Restore>(note).ok());
+    if let Some(restore) = restore.filter(|_| record.replicas == 0) {
+        let swapped = record
+            .containers
+            .iter()
+            .any(|c| c.gpus().keys().any(|r| r.as_str() == restore.to));
+        let replicas = if swapped {
+            restore.to_replicas
+        } else {
+            restore.replicas
+        };
+        shared.writer.scale(&api, name, 0, replicas.max(1)).await?;
+    }
+    let object = tokio::time::timeout(shared.config.api_timeout, api.get(name))
+        .await
+        .map_err(|_| WriteError::TimedOut(shared.config.api_timeout))??;
+    let operations = give_up(object.meta());
+    if !operations.is_empty() {
+        shared
+            .writer
+            .json_patch(WriteKind::HandBack, GPU_MANAGER, &api, name, operations)
+            .await?;
+    }
+    Ok(())
+}
+
+/// The JSON patch that removes our entries from `managedFields`, and our annotations. It holds only for the version it was made for.
+fn give_up(meta: &ObjectMeta) -> Vec<Value> {
+    let mut operations = Vec::new();
+    let entries = meta.managed_fields.iter().flatten().enumerate();
+    let ours: Vec<usize> = entries
+        .filter(|(_, e)| e.manager.as_deref().is_some_and(|m| MANAGERS.contains(&m)))
+        .map(|(i, _)| i)
+        .collect();
+    // From the end, so that an index is still right when those before it are removed.
+    operations.extend(
+        ours.into_iter()
+            .rev()
+            .map(|i| json!({"op": "remove", "path": format!("/metadata/managedFields/{i}")})),
+    );
+    let notes = meta
+        .annotations
+        .iter()
+        .flatten()
+        .map(|(key, _)| key)
+        .filter(|key| key.starts_with("agentpool.dev/"));
+    operations.extend(notes.map(
+        |key| json!({"op": "remove", "path": format!("/metadata/annotations/{}", pointer(key))}),
+    ));
+    if !operations.is_empty() {
+        operations.insert(0, json!({"op": "test", "path": "/metadata/resourceVersion", "value": meta.resource_version}));
+    }
+    operations
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn our_entries_and_notes_go_and_all_others_stay() {
+        let meta: ObjectMeta = serde_json::from_value(json!({
+            "resourceVersion": "7",
+            "annotations": {"agentpool.dev/pool": "a/b", "team": "x"},
+            "managedFields": [{"manager": "agentpool/replicas"}, {"manager": "kubectl"}, {"manager": "agentpool/gpu"}]
+        }))
+        .unwrap();
+        let paths: Vec<_> = give_up(&meta)
+            .iter()
+            .map(|op| op["path"].as_str().unwrap().to_owned())
+            .collect();
+        assert_eq!(
+            paths,
+            [
+                "/metadata/resourceVersion",
+                "/metadata/managedFields/2",
+                "/metadata/managedFields/0",
+                "/metadata/annotations/agentpool.dev~1pool"
+            ]
+        );
+    }
+
+    #[test]
+    fn nothing_of_ours_is_nothing_to_write() {
+        assert!(give_up(&ObjectMeta::default()).is_empty());
+    }
+}
