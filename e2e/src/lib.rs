@@ -1,11 +1,13 @@
 //! The test bench: a real control plane whose pods are played, and the tools to look at it, disturb it and load it.
 //!
-//! [`controlplane`] starts it (or attaches to a cluster); [`engine`] stands in for the model servers; [`operator`] runs the operator as its pods
-//! would; [`proxy`] disturbs it on its way to the API server; [`witness`] watches what becomes of it, from the API server alone.
+//! [`controlplane`] starts it (or attaches to a cluster); [`engine`] stands in for the model servers, [`load`] for their
+//! clients; [`operator`] runs the operator as its pods would; [`proxy`] disturbs it on its way to the API server;
+//! [`witness`] watches what becomes of it, from the API server alone.
 #![forbid(unsafe_code)]
 
 pub mod controlplane;
 pub mod engine;
+pub mod load;
 pub mod operator;
 pub mod proxy;
 pub mod wait;

@@ -36,6 +36,7 @@ async fn main() -> anyhow::Result<()> {
             switching_efficiency: arguments.switching_efficiency,
             seed: arguments.seed,
             control: Some(arguments.control),
+            ..EngineOptions::default()
         },
     )
     .await?;

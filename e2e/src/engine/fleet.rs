@@ -21,7 +21,7 @@ use super::tasks::Tasks;
 use super::view::PodView;
 use super::watch;
 use super::world::report::EngineState;
-use super::world::{AgentStats, Demand, Effect, Phase, World};
+use super::world::{AgentStats, Demand, Effect, World};
 
 /// How a fleet is run.
 #[derive(Clone, Debug)]
@@ -33,6 +33,9 @@ pub struct EngineOptions {
     pub seed: u64,
     /// Where the control port listens, if anywhere.
     pub control: Option<SocketAddr>,
+    /// Whether the engines listen on their pods' addresses; without, requests reach them through
+    /// [`EngineFleet::request`] alone.
+    pub listen: bool,
 }
 
 impl Default for EngineOptions {
@@ -41,6 +44,7 @@ impl Default for EngineOptions {
             switching_efficiency: 0.9,
             seed: 1,
             control: None,
+            listen: true,
         }
     }
 }
@@ -64,6 +68,7 @@ struct Inner {
 }
 
 pub(super) struct Shared {
+    listen: bool,
     origin: Instant,
     inner: Mutex<Inner>,
     changed: Notify,
@@ -101,6 +106,7 @@ impl EngineFleet {
             .duration_since(UNIX_EPOCH)
             .unwrap_or_default();
         let shared = Arc::new(Shared {
+            listen: options.listen,
             origin: Instant::now(),
             inner: Mutex::new(Inner {
                 world: World::new(
@@ -162,13 +168,12 @@ impl EngineFleet {
         })
     }
 
-    /// The uids of the serving pods of `namespace/agent`, with the requests that each has.
-    pub fn serving(&self, agent: &str) -> Vec<(String, usize)> {
-        let states = self.states().into_iter();
-        states
-            .filter(|(_, state)| state.agent == agent && state.phase == Phase::Serving)
-            .map(|(uid, state)| (uid, state.running + state.waiting))
-            .collect()
+    /// The uids and addresses of the serving pods of `namespace/agent`.
+    pub fn serving(&self, agent: &str) -> Vec<(String, SocketAddr)> {
+        self.shared.update(|world, now| {
+            world.advance(now);
+            world.serving(agent)
+        })
     }
 
     /// What happened so far at the engines, by `namespace/agent`.
@@ -292,7 +297,7 @@ impl Shared {
         let Some((pod, agent)) = inner.world.names(uid) else {
             return;
         };
-        if self.stop.is_cancelled() || inner.faults.refuses(&pod, &agent) {
+        if !self.listen || self.stop.is_cancelled() || inner.faults.refuses(&pod, &agent) {
             return;
         }
         let server = server::listen(self.clone(), uid.to_owned(), address);

@@ -15,6 +15,7 @@ pub mod profile;
 mod server;
 pub mod stats;
 mod tasks;
+pub mod twin;
 pub mod view;
 mod watch;
 pub mod world;

@@ -77,6 +77,25 @@ impl World {
             .collect()
     }
 
+    /// The uids and addresses of the serving pods of `namespace/agent`.
+    pub fn serving(&self, agent: &str) -> Vec<(String, SocketAddr)> {
+        let Some((namespace, name)) = agent.split_once('/') else {
+            return Vec::new();
+        };
+        self.engines
+            .iter()
+            .filter(|(_, engine)| {
+                engine.phase == Phase::Serving && engine.view.namespace == namespace
+            })
+            .filter(|(_, engine)| {
+                engine
+                    .profile()
+                    .is_some_and(|profile| profile.agent == name)
+            })
+            .filter_map(|(uid, engine)| Some((uid.clone(), engine.address()?)))
+            .collect()
+    }
+
     /// `namespace/name` and `namespace/agent` of a pod.
     pub fn names(&self, uid: &str) -> Option<(String, String)> {
         let engine = self.engines.get(uid)?;
