@@ -1,5 +1,6 @@
 //! The engine stand-in as a program: stands in for the model servers of all pods of the cluster that the kubeconfig
 //! names.
+#![forbid(unsafe_code)]
 
 use std::net::SocketAddr;
 

@@ -2,6 +2,7 @@
 //!
 //! Listens on `AGENTPOOL_LISTEN`. `GET /whoami`: the API server's answer to a SelfSubjectReview. `GET /write/NAME`: creates the ConfigMap NAME in
 //! its namespace, and answers 200 or the error.
+#![forbid(unsafe_code)]
 
 use std::sync::Arc;
 
