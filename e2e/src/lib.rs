@@ -7,6 +7,7 @@
 
 pub mod controlplane;
 pub mod engine;
+pub mod install;
 pub mod load;
 pub mod operator;
 pub mod proxy;
