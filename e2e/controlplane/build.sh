@@ -101,7 +101,7 @@ build_one() {
   printf '  %-25s' "$name"
   # Built beside its place and moved there: a program that runs keeps its file, and half a file is never taken for a whole one.
   if ! (cd "$here/$folder" && go build -mod=readonly -ldflags "-s -w $(ldflags "$folder")" -o "$bin/.$name.new" "$package") \
-    >"$cache/$name.log" 2>&1; then
+    >"$cache/$name.log" 2>&1 9>&-; then
     printf 'FAILED after %d s\n' $((SECONDS - start))
     tail -n 20 "$cache/$name.log" >&2
     rm -f "$bin/.$name.new"
@@ -113,8 +113,49 @@ build_one() {
   printf '%4d s\n' $((SECONDS - start))
 }
 
+# The parts of a group that are missing or out of date, one line each.
+stale() {
+  local group=$1 name folder package part_group seconds
+  while IFS='|' read -r name folder package part_group seconds; do
+    [ "$part_group" = "$group" ] || continue
+    if [ -x "$bin/$name" ] && [ "$(cat "$bin/.$name.stamp" 2>/dev/null)" = "$(fingerprint "$folder" "$package")" ]; then
+      continue
+    fi
+    printf '%s|%s|%s|%s\n' "$name" "$folder" "$package" "$seconds"
+  done <<<"$parts"
+}
+
+build_group() {
+  local group=$1 todo name folder package seconds estimate=0 names='' start=$SECONDS
+  # Only who has to build waits for a builder, and only for one of the same group.
+  [ -n "$(stale "$group")" ] || return 0
+  exec 9>"$cache/.$group.lock"
+  if ! flock -n 9; then
+    printf 'control plane: another build of %s is running; waiting for it\n' "$group"
+    flock 9
+  fi
+  todo=$(stale "$group")
+  [ -n "$todo" ] || return 0
+  check_c_compiler
+  check_disk "$cache" 1000 'the binaries' AGENTPOOL_CACHE
+  check_disk "$(go env GOCACHE)" 4500 "Go's build cache" GOCACHE
+  check_disk "$(go env GOMODCACHE)" 2000 "Go's module cache" GOMODCACHE
+  while IFS='|' read -r name folder package seconds; do
+    names="$names $name"
+    estimate=$((estimate + seconds))
+  done <<<"$todo"
+  printf 'control plane: building%s from source into %s\n' "$names" "$bin"
+  printf '  about %d min %02d s on 2 cores when nothing is cached, plus the download of the sources (1.5 GB once for all); seconds when they are\n' \
+    $((estimate / 60)) $((estimate % 60))
+  while IFS='|' read -r name folder package seconds; do
+    build_one "$name" "$folder" "$package" </dev/null
+  done <<<"$todo"
+  printf 'control plane: built %s in %d s\n' "$group" $((SECONDS - start))
+  exec 9>&-
+}
+
 main() {
-  local groups='' todo='' group estimate=0 line name folder package part_group seconds
+  local groups='' group
   [ $# -gt 0 ] || set -- core
   for group in "$@"; do
     case $group in
@@ -127,35 +168,10 @@ main() {
   check_tools
   toolchain=$(go env GOVERSION GOARCH CGO_ENABLED | tr '\n' ' ')
   mkdir -p "$bin"
-  # One builder at a time: two tests that start together must not build twice.
-  exec 9>"$cache/.lock"
-  if ! flock -n 9; then
-    printf 'control plane: another build is running; waiting for it\n'
-    flock 9
-  fi
-  while IFS='|' read -r name folder package part_group seconds; do
-    case " $groups " in *" $part_group "*) ;; *) continue ;; esac
-    if [ -x "$bin/$name" ] && [ "$(cat "$bin/.$name.stamp" 2>/dev/null)" = "$(fingerprint "$folder" "$package")" ]; then
-      continue
-    fi
-    todo="$todo$name|$folder|$package"$'\n'
-    estimate=$((estimate + seconds))
-  done <<<"$parts"
-  if [ -z "$todo" ]; then
-    printf 'control plane: up to date in %s\n' "$bin"
-    return
-  fi
-  check_c_compiler
-  check_disk "$cache" 1000 'the binaries' AGENTPOOL_CACHE
-  check_disk "$(go env GOCACHE)" 4500 "Go's build cache" GOCACHE
-  check_disk "$(go env GOMODCACHE)" 2000 "Go's module cache" GOMODCACHE
-  printf 'control plane: building%s from source into %s\n' "$(printf '%s' "$todo" | sed 's/|.*//' | tr '\n' ' ' | sed 's/^/ /; s/ $//')" "$bin"
-  printf '  about %d min %02d s on 2 cores when nothing is cached, plus the download of the sources (1.5 GB once for all); seconds when they are\n' \
-    $((estimate / 60)) $((estimate % 60))
-  while IFS='|' read -r name folder package; do
-    [ -z "$name" ] || build_one "$name" "$folder" "$package" 9>&-
-  done <<<"$todo"
-  printf 'control plane: built in %d s\n' "$SECONDS"
+  for group in $groups; do
+    build_group "$group"
+  done
+  printf 'control plane:%s up to date in %s\n' "$groups" "$bin"
 }
 
 main "$@"

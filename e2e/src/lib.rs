@@ -2,7 +2,7 @@
 //!
 //! [`controlplane`] starts it (or attaches to a cluster); [`engine`] stands in for the model servers, [`load`] for their
 //! clients; [`operator`] runs the operator as its pods would; [`proxy`] disturbs it on its way to the API server;
-//! [`witness`] watches what becomes of it, from the API server alone.
+//! [`prometheus`] is a real one beside it; [`witness`] watches what becomes of it, from the API server alone.
 #![forbid(unsafe_code)]
 
 pub mod controlplane;
@@ -10,6 +10,7 @@ pub mod engine;
 pub mod install;
 pub mod load;
 pub mod operator;
+pub mod prometheus;
 pub mod proxy;
 pub mod wait;
 pub mod witness;

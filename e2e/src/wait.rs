@@ -3,7 +3,8 @@
 use std::fmt::Display;
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
+use tokio::signal::unix::{SignalKind, signal};
 
 /// How often a condition is looked at.
 const PERIOD: Duration = Duration::from_millis(25);
@@ -26,6 +27,20 @@ pub async fn until<T>(
             bail!("not within {limit:?}: {what}");
         }
         tokio::time::sleep(PERIOD).await;
+    }
+}
+
+/// Waits until the user or the system asks this program to end: Ctrl-C, SIGTERM, or the terminal is closed.
+///
+/// # Errors
+/// The system lets nobody listen.
+pub async fn interrupted() -> Result<()> {
+    let mut terminate = signal(SignalKind::terminate()).context("listen for SIGTERM")?;
+    let mut hang_up = signal(SignalKind::hangup()).context("listen for SIGHUP")?;
+    tokio::select! {
+        pressed = tokio::signal::ctrl_c() => pressed.context("listen for Ctrl-C"),
+        _ = terminate.recv() => Ok(()),
+        _ = hang_up.recv() => Ok(()),
     }
 }
 

@@ -1,11 +1,12 @@
 //! `bench up`: a control plane to look around in, until Ctrl-C.
 #![forbid(unsafe_code)]
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use clap::{Parser, Subcommand};
 
 use agentpool_e2e::controlplane::nodes::{A100_80, NodeSpec, Nodes, T4};
 use agentpool_e2e::controlplane::{ControlPlane, Options};
+use agentpool_e2e::wait;
 
 #[derive(Parser)]
 #[command(about = "The test bench of AgentPool", version)]
@@ -60,7 +61,7 @@ async fn main() -> Result<()> {
     let control_plane = tokio::select! {
         started = ControlPlane::start(Options::new("bench")) => started?,
         // The processes end with this one.
-        _ = tokio::signal::ctrl_c() => return Ok(()),
+        ended = wait::interrupted() => return ended,
     };
     let api = Nodes::new(control_plane.client().await?);
     for node in &nodes {
@@ -75,7 +76,7 @@ async fn main() -> Result<()> {
         "logs and audit log are in {}; Ctrl-C ends it",
         control_plane.folder().display()
     );
-    tokio::signal::ctrl_c().await.context("wait for Ctrl-C")?;
+    wait::interrupted().await?;
     control_plane.finish();
     Ok(())
 }

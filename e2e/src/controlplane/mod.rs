@@ -7,6 +7,7 @@
 pub mod audit;
 pub mod binaries;
 pub mod files;
+pub mod gpus;
 mod launch;
 pub mod network;
 pub mod nodes;
@@ -253,6 +254,23 @@ impl ControlPlane {
                 command
             }
         }
+    }
+
+    /// Helm as the bench's own user, with its caches in the folder of the run; built first if that was not done yet (minutes).
+    pub async fn helm(&self) -> Result<Command> {
+        let binaries = tokio::task::spawn_blocking(|| binaries::ensure(BinaryGroup::Helm))
+            .await
+            .context("build Helm")??;
+        let mut command = Command::new(binaries.join("helm"));
+        command.env("KUBECONFIG", &self.kubeconfig);
+        for (variable, folder) in [
+            ("HELM_CACHE_HOME", "cache"),
+            ("HELM_CONFIG_HOME", "config"),
+            ("HELM_DATA_HOME", "data"),
+        ] {
+            command.env(variable, self.folder.join("helm").join(folder));
+        }
+        Ok(command)
     }
 
     /// Ends the run as a success: processes are ended, and the folder is removed unless `AGENTPOOL_KEEP` is set.

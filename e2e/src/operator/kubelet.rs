@@ -250,8 +250,8 @@ impl Keeper {
     }
 }
 
-/// GETs `http://address/path`.
-pub(super) async fn http_get(address: &str, path: &str) -> Result<(u16, String)> {
+/// GETs `http://address/path`: status and body, within 5 s.
+pub async fn http_get(address: &str, path: &str) -> Result<(u16, String)> {
     let client: HttpClient<_, Empty<Bytes>> =
         HttpClient::builder(TokioExecutor::new()).build_http();
     let uri: http::Uri = format!("http://{address}{path}").parse().context("a URL")?;

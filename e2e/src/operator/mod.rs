@@ -17,6 +17,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, anyhow, bail};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
+pub use kubelet::http_get;
 pub use pods::OperatorPods;
 
 use crate::controlplane::ControlPlane;

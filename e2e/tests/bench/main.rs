@@ -3,7 +3,9 @@
 
 mod controlplane;
 mod operator;
+mod prometheus;
 mod proxy;
+mod up;
 mod witness;
 
 use std::time::{Duration, Instant};
