@@ -5,10 +5,9 @@ check:
 	cargo test --workspace --locked
 test: check
 
-# The generated files: the CRD from the Rust types, the plain manifests from the chart. Tests fail when they are behind.
-.PHONY: manifests
-manifests:
-	cargo run --quiet --locked -- crd > crds/agentpools.agentpool.dev.yaml
-	cp crds/agentpools.agentpool.dev.yaml charts/agentpool/files/crd.yaml
+# The generated files: the CRD and its reference from the Rust types, the plain manifests from the chart. Tests fail when they are behind.
+.PHONY: generate
+generate:
+	AGENTPOOL_GENERATE=1 cargo test --quiet --locked --package agentpool --test generated generated_from
 	e2e/controlplane/build.sh helm
 	deploy/render.sh > deploy/install.yaml

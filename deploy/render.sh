@@ -14,7 +14,7 @@ command -v "$HELM" >/dev/null || {
 }
 
 cat <<'NAMESPACE'
-# AgentPool: `kubectl apply --server-side -f install.yaml`. Made from charts/agentpool by `make manifests`: do not edit.
+# AgentPool: `kubectl apply --server-side -f install.yaml`. Made from charts/agentpool by `make generate`: do not edit.
 apiVersion: v1
 kind: Namespace
 metadata:

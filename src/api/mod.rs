@@ -5,24 +5,21 @@
 mod amount;
 pub mod annotations;
 pub mod conditions;
+mod definition;
+mod rules;
 mod schema;
 mod spec;
 mod status;
 mod valid;
 
 pub use amount::Amount;
+pub use definition::{crd, crd_yaml};
 pub use spec::{
     AgentPool, AgentPoolSpec, AgentSpec, BehaviorSpec, CustomMetrics, DeviceSpec, DisruptionSpec,
     Engine, MetricSource, MetricsOverride, MetricsSpec, Mode, ModelSpec, OnStale, PolicySpec,
-    PolicyType, PrometheusRef, ReplicasSpec, RequestsSpec, RequestsVia, ScaleRule, SharingSpec,
-    SharingType, StaleAction, TakeOver, TimeSliceResource, TimeSlicingSpec, WorkloadKind,
-    WorkloadRef,
+    PolicyType, PrometheusRef, ReplicasSpec, RequestsSpec, RequestsVia, ScaleDownRule, ScaleUpRule,
+    SharingSpec, SharingType, StaleAction, TakeOver, TimeSliceResource, TimeSlicingSpec,
+    WorkloadKind, WorkloadRef,
 };
 pub use status::{AgentPoolStatus, AgentStatus, CapacityStatus};
 pub use valid::{Invalid, ValidAgent, ValidMetrics, ValidPool};
-
-/// The CustomResourceDefinition as it is installed: generated from the Rust types, then completed by what the derive cannot say.
-pub fn crd()
--> k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition {
-    schema::complete(<AgentPool as kube::CustomResourceExt>::crd())
-}

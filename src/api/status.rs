@@ -10,11 +10,11 @@ pub struct AgentPoolStatus {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
 
-    /// Ready, Reconciling, Stalled, SignalsFresh, CapacityAvailable, MinimumUnmet, MemoryBound, Conflicted, Paused.
-    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
+    /// What holds of the pool: Ready, Reconciling, Stalled, SignalsFresh, CapacityAvailable, MinimumUnmet, MemoryBound, Conflicted, Paused.
+    #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
 
-    /// GPUs of the pool.
+    /// GPUs of the pool, as quantities (1500m is one and a half).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub capacity: Option<CapacityStatus>,
 
@@ -22,8 +22,8 @@ pub struct AgentPoolStatus {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub actuation_lag_seconds: Option<u32>,
 
-    /// The agents, by name.
-    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
+    /// The agents at the last decision, by name.
+    #[schemars(length(max = 64), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
     pub agents: Vec<AgentStatus>,
 }
 
@@ -31,16 +31,20 @@ pub struct AgentPoolStatus {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct CapacityStatus {
-    /// What the spec declares.
+    /// GPUs that the spec declares; absent when it declares none.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 16))]
     pub declared: Option<String>,
-    /// What the selected nodes have.
+    /// GPUs that the selected nodes have; absent where nodes cannot be seen.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 16))]
     pub found: Option<String>,
-    /// What pods of nobody in the pool hold.
+    /// GPUs that pods of no agent of the pool hold.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 16))]
     pub foreign: Option<String>,
-    /// What the pool may spend.
+    /// GPUs that the pool may spend.
+    #[schemars(length(max = 16))]
     pub usable: String,
 }
 
@@ -49,29 +53,38 @@ pub struct CapacityStatus {
 #[serde(rename_all = "camelCase", default)]
 pub struct AgentStatus {
     /// Name of the agent.
+    #[schemars(length(max = 63))]
     pub name: String,
     /// Share that the policy asks for, in GPUs.
+    #[schemars(length(max = 16))]
     pub target_share: String,
     /// Share that is in force, in GPUs; pending and loading copies count as granted.
+    #[schemars(length(max = 16))]
     pub realized_share: String,
-    /// Replicas in force.
+    /// Replicas in force: spec.replicas of the workload.
     pub replicas: u32,
-    /// Replicas that are decided.
+    /// Replicas that are decided, where they differ.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub desired_replicas: Option<u32>,
     /// GPU resource in force, as the container asks for it.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 128))]
     pub gpu_resource: Option<String>,
     /// GPU resource that is decided, where it differs.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 128))]
     pub desired_gpu_resource: Option<String>,
-    /// State of the agent's signals: Fresh, or why they are not.
+    /// State of the agent's signals, one word: Fresh, or why they are not.
+    #[schemars(length(max = 63))]
     pub signals: String,
-    /// Why the target share is what it is.
+    /// Why the target share is what it is, one word.
+    #[schemars(length(max = 63))]
     pub reason: String,
-    /// Why a wanted change is held; absent when nothing is.
+    /// Why a wanted change is held, one word; absent when nothing is.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 63))]
     pub hold: Option<String>,
-    /// The numbers at the last decision, for people.
+    /// The numbers at the last decision, for people; at most 1024 characters.
+    #[schemars(length(max = 1024))]
     pub message: String,
 }

@@ -157,6 +157,7 @@ impl ValidPool {
         let tolerance: f64 = policy
             .behavior
             .tolerance
+            .to_string()
             .parse()
             .ok()
             .filter(|t| (0.0..=1.0).contains(t))
@@ -315,6 +316,7 @@ fn agent(i: usize, spec: &AgentSpec, defaults: &MetricsSpec) -> Result<ValidAgen
     let speed_exponent = spec
         .model
         .speed_exponent
+        .to_string()
         .parse::<f64>()
         .ok()
         .filter(|b| (0.1..=1.0).contains(b))
@@ -365,8 +367,8 @@ fn agent_shape(i: usize, spec: &AgentSpec, strategy: &Strategy) -> Result<AgentS
         ));
     }
     let memory_per_replica = match &spec.model.memory_per_replica {
-        Some(text) => Some(
-            Mebibytes::parse(text)
+        Some(amount) => Some(
+            Mebibytes::parse(&amount.to_string())
                 .map_err(|err| Invalid::unit(field("model.memoryPerReplica"), err))?,
         ),
         None if *strategy != Strategy::WholeGpu => {

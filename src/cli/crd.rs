@@ -3,7 +3,7 @@ use std::process::ExitCode;
 
 /// Prints the CustomResourceDefinition, as `crds/` and the chart carry it.
 pub(super) fn main() -> ExitCode {
-    match serde_yaml::to_string(&crate::api::crd()) {
+    match crate::api::crd_yaml() {
         Ok(yaml) => {
             print!("{yaml}");
             ExitCode::SUCCESS

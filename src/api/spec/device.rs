@@ -1,5 +1,4 @@
-use crate::api::{Amount, schema};
-use kube::KubeSchema;
+use crate::api::{Amount, rules, schema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -8,37 +7,35 @@ use std::collections::BTreeMap;
 #[derive(JsonSchema, Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct DeviceSpec {
-    /// Name of this kind of GPU, for people. A DNS label.
-    #[schemars(
-        length(min = 1, max = 63),
-        regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")
-    )]
+    /// Name of this kind of GPU, for people; a DNS label of at most 63 characters. Required.
+    #[schemars(schema_with = "schema::label")]
     pub name: String,
 
-    /// Labels of the nodes whose GPUs the pool may use, such as nvidia.com/gpu.product. At most 16. Default: all GPU nodes.
+    /// Labels of the nodes whose GPUs the pool may use, such as nvidia.com/gpu.product; at most 16; a node needs them all.
+    /// Default: all GPU nodes.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(schema_with = "schema::node_selector")]
     pub node_selector: BTreeMap<String, String>,
 
-    /// At most this many GPUs, as 4, "0.5" or "500m" (whole milli-GPUs, above 0, at most 65536). Default: what the nodes have.
-    /// Required where the operator runs namespaced, because it cannot see nodes there.
+    /// At most this many GPUs are spent, as 4, "0.5" or "500m" (fractions are quoted); above 0, at most 65536, in whole milli-GPUs.
+    /// Default: what the nodes have; needed where the operator runs namespaced, because it cannot see nodes there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::gpus")]
     pub gpus: Option<Amount>,
 
-    /// Price of one GPU for one hour, in USD, as "2.10"; at most 10000. For reports only. Default: unknown.
+    /// Price of one GPU for one hour, in USD, as 2 or "2.10" (fractions are quoted); 0 to 10000; for reports only. Default: unknown.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::price")]
     pub price_per_gpu_hour: Option<Amount>,
 
-    /// How one GPU is shared.
+    /// How one GPU is shared. Required.
     pub sharing: SharingSpec,
 }
 
 /// How one GPU is shared: a union by `type`.
-#[derive(KubeSchema, Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(JsonSchema, Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-#[x_kube(validation = Rule::new("!has(self.timeSlicing) || self.type == 'TimeSlicing'").message("timeSlicing may be set only when type is TimeSlicing"))]
+#[schemars(extend("x-kubernetes-validations" = rules::sharing()))]
 pub struct SharingSpec {
     /// WholeGPU: a replica has whole GPUs, the share becomes a replica count. TimeSlicing: replicas take turns on a GPU, the
     /// share becomes a number of copies. MIG: a replica has one MIG instance (device plugin strategy "mixed"), the share
@@ -46,7 +43,7 @@ pub struct SharingSpec {
     #[serde(rename = "type")]
     pub kind: SharingType,
 
-    /// Settings of TimeSlicing.
+    /// Settings of TimeSlicing; only with type TimeSlicing. Default: its own defaults.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub time_slicing: Option<TimeSlicingSpec>,
 }
@@ -66,7 +63,8 @@ pub enum SharingType {
 #[derive(JsonSchema, Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct TimeSlicingSpec {
-    /// Resource that the device plugin offers for a time slice. Default nvidia.com/gpu.shared (the plugin's renameByDefault).
+    /// Resource that the device plugin offers for a time slice: nvidia.com/gpu.shared (with the plugin's renameByDefault) or
+    /// nvidia.com/gpu (without it). Default nvidia.com/gpu.shared.
     #[serde(default)]
     pub resource_name: TimeSliceResource,
 

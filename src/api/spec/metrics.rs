@@ -1,21 +1,11 @@
-use crate::api::schema;
-use kube::KubeSchema;
+use crate::api::{rules, schema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Where load comes from.
 #[derive(JsonSchema, Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-#[schemars(extend("x-kubernetes-validations" = [
-    {
-        "rule": "(self.source == 'Prometheus') == has(self.prometheus)",
-        "message": "prometheus.name is required when source is Prometheus, and may be set only then"
-    },
-    {
-        "rule": "(self.engine == 'Custom') == has(self.custom)",
-        "message": "custom is required when engine is Custom, and may be set only then"
-    }
-]))]
+#[schemars(extend("x-kubernetes-validations" = rules::metrics()))]
 pub struct MetricsSpec {
     /// Pods: scrape each pod's own metrics at its IP. Prometheus: query a server that the operator's administrator named. Default Pods.
     pub source: MetricSource,
@@ -24,22 +14,23 @@ pub struct MetricsSpec {
     #[schemars(range(min = 1, max = 65535))]
     pub port: u16,
 
-    /// Path of the pods' metrics; an absolute path without query. Default /metrics.
+    /// Path of the pods' metrics; an absolute path without query, at most 128 characters. Default /metrics.
     #[schemars(schema_with = "schema::path")]
     pub path: String,
 
-    /// Which engine's metric names to read. Auto: found out by the names. Default Auto.
+    /// Whose metric names to read. Auto: found out by the names that the pod exposes. VLLM, SGLang: these names only. Custom: as
+    /// declared in custom. Default Auto.
     pub engine: Engine,
 
-    /// Metric names, when engine is Custom.
+    /// Metric names; required with engine Custom, and only then. Default: none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub custom: Option<CustomMetrics>,
 
-    /// The Prometheus server, when source is Prometheus.
+    /// The Prometheus server; required with source Prometheus, and only then. Default: none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub prometheus: Option<PrometheusRef>,
 
-    /// What follows when an agent's signals are missing, stale or absurd. Missing signals never shrink an agent.
+    /// What follows when an agent's signals are missing, stale or absurd, which never shrinks it. Default: hold for 5m, then Hold.
     pub on_stale: OnStale,
 }
 
@@ -85,13 +76,13 @@ pub enum Engine {
 #[derive(JsonSchema, Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct CustomMetrics {
-    /// Counter of finished requests.
+    /// Counter of finished requests; a metric name of at most 128 characters. Required.
     #[schemars(schema_with = "schema::metric_name")]
     pub finished: String,
-    /// Gauge of requests being served.
+    /// Gauge of requests being served; a metric name of at most 128 characters. Required.
     #[schemars(schema_with = "schema::metric_name")]
     pub running: String,
-    /// Gauge of requests waiting to be served.
+    /// Gauge of requests waiting to be served; a metric name of at most 128 characters. Required.
     #[schemars(schema_with = "schema::metric_name")]
     pub waiting: String,
 }
@@ -100,11 +91,8 @@ pub struct CustomMetrics {
 #[derive(JsonSchema, Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PrometheusRef {
-    /// Name as in the operator's --metric-source NAME=URL. A DNS label.
-    #[schemars(
-        length(min = 1, max = 63),
-        regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")
-    )]
+    /// Name as in the operator's flag --metric-source NAME=URL; a DNS label of at most 63 characters. Required.
+    #[schemars(schema_with = "schema::label")]
     pub name: String,
 }
 
@@ -140,22 +128,22 @@ pub enum StaleAction {
 }
 
 /// Where one agent's load comes from; what is absent is as in the pool's metrics.
-#[derive(KubeSchema, Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(JsonSchema, Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-#[x_kube(validation = Rule::new("(has(self.engine) && self.engine == 'Custom') == has(self.custom)").message("custom is required when engine is Custom, and may be set only then"))]
+#[schemars(extend("x-kubernetes-validations" = rules::metrics_override()))]
 pub struct MetricsOverride {
-    /// Port of the pods' metrics; 1 to 65535.
+    /// Port of the pods' metrics; 1 to 65535. Default: as in spec.metrics.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 65535))]
     pub port: Option<u16>,
-    /// Path of the pods' metrics; an absolute path without query.
+    /// Path of the pods' metrics; an absolute path without query, at most 128 characters. Default: as in spec.metrics.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::path")]
     pub path: Option<String>,
-    /// Which engine's metric names to read.
+    /// Whose metric names to read: Auto, VLLM, SGLang or Custom. Default: as in spec.metrics.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub engine: Option<Engine>,
-    /// Metric names, when engine is Custom.
+    /// Metric names; required with engine Custom, and only then. Default: as in spec.metrics.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub custom: Option<CustomMetrics>,
 }

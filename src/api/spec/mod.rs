@@ -9,15 +9,18 @@ pub use metrics::{
     CustomMetrics, Engine, MetricSource, MetricsOverride, MetricsSpec, OnStale, PrometheusRef,
     StaleAction,
 };
-pub use policy::{BehaviorSpec, DisruptionSpec, PolicySpec, PolicyType, ScaleRule};
+pub use policy::{
+    BehaviorSpec, DisruptionSpec, PolicySpec, PolicyType, ScaleDownRule, ScaleUpRule,
+};
 
+use super::rules;
 use super::status::AgentPoolStatus;
-use kube::{CustomResource, KubeSchema};
+use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// What the pool is to do: which agents share which GPUs, by which policy.
-#[derive(CustomResource, KubeSchema, Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(CustomResource, JsonSchema, Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[kube(
     group = "agentpool.dev",
     version = "v1alpha1",
@@ -37,35 +40,28 @@ use serde::{Deserialize, Serialize};
     printcolumn = r#"{"name":"Age","type":"date","jsonPath":".metadata.creationTimestamp"}"#
 )]
 #[serde(rename_all = "camelCase")]
-#[x_kube(
-    validation = Rule::new("!has(self.devices[0].gpus) || self.agents.map(a, type(a.minShare) == int ? a.minShare * 1000 : int(quantity(a.minShare).asApproximateFloat() * 1000.0 + 0.5)).sum() <= (type(self.devices[0].gpus) == int ? self.devices[0].gpus * 1000 : int(quantity(self.devices[0].gpus).asApproximateFloat() * 1000.0 + 0.5))").message("the sum of agents[].minShare must not exceed devices[0].gpus"),
-    validation = Rule::new("self.agents.all(a, self.agents.exists_one(b, a.workloadRef.kind == b.workloadRef.kind && a.workloadRef.name == b.workloadRef.name))").message("each workload may belong to one agent only: agents[].workloadRef must be unique"),
-    validation = Rule::new("self.devices[0].sharing.type == 'WholeGPU' || self.agents.all(a, a.model.gpusPerReplica == 1)").message("agents[].model.gpusPerReplica above 1 needs devices[].sharing.type WholeGPU: a replica on a shared GPU uses one time-slice or one MIG instance"),
-    validation = Rule::new("self.devices[0].sharing.type == 'MIG' || self.agents.all(a, a.model.speedExponent == '1')").message("agents[].model.speedExponent below 1 applies to MIG only: whole GPUs and time-slices are linear"),
-    validation = Rule::new("self.devices[0].sharing.type != 'TimeSlicing' || self.agents.all(a, has(a.model.memoryPerReplica))").message("agents[].model.memoryPerReplica is required with TimeSlicing: nothing else keeps the copies on one GPU within its memory"),
-    validation = Rule::new("self.devices[0].sharing.type != 'MIG' || self.agents.all(a, has(a.model.memoryPerReplica))").message("agents[].model.memoryPerReplica is required with MIG: it decides the smallest instance that holds the model")
-)]
+#[schemars(extend("x-kubernetes-validations" = rules::pool()))]
 pub struct AgentPoolSpec {
     /// Auto: decide and write. Observe: compute and explain, write nothing but status. Required.
     pub mode: Mode,
 
-    /// GPUs of the pool; exactly one item in v1alpha1.
+    /// GPUs of the pool; a list of exactly one item in v1alpha1. Required.
     #[schemars(length(min = 1, max = 1), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
     pub devices: Vec<DeviceSpec>,
 
-    /// How a decided GPU request reaches the pods.
+    /// How a decided GPU request reaches the pods. Default: the defaults of its fields.
     #[serde(default)]
     pub requests: RequestsSpec,
 
-    /// How shares are decided.
+    /// How shares are decided. Default: the defaults of its fields.
     #[serde(default)]
     pub policy: PolicySpec,
 
-    /// Where load comes from; defaults for all agents.
+    /// Where load comes from, for all agents that do not say otherwise. Default: the pods' own metrics, see its fields.
     #[serde(default)]
     pub metrics: MetricsSpec,
 
-    /// The agents: 1 to 64, names unique.
+    /// The agents: 1 to 64, names unique. Required.
     #[schemars(length(min = 1, max = 64), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
     pub agents: Vec<AgentSpec>,
 }
@@ -80,7 +76,7 @@ pub enum Mode {
 }
 
 /// How a decided GPU request reaches the pods.
-#[derive(KubeSchema, Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(JsonSchema, Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct RequestsSpec {
     /// Template: the workload's pod template is patched, its controller replaces the pods. Default Template.

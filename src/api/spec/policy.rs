@@ -1,4 +1,4 @@
-use crate::api::schema;
+use crate::api::{Amount, schema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -11,26 +11,29 @@ pub struct PolicySpec {
     #[serde(rename = "type")]
     pub kind: PolicyType,
 
-    /// How often the pool looks at its load and decides; 1s to 1h. Default 1s.
+    /// How often the pool looks at its load and decides, as a duration; 1s to 1h. Default 1s.
     #[schemars(schema_with = "schema::interval")]
     pub interval: String,
 
-    /// Time over which arrivals are averaged; 1s to 24h; never less than 4 times the actuation lag. Default 60s.
+    /// Time over which arrivals are averaged, as a duration; 1s to 24h; where the actuation lag is long, 4 times the lag is used
+    /// instead. Default 60s.
     #[schemars(schema_with = "schema::window")]
     pub demand_window: String,
 
-    /// Time in which backlog is to be worked off; 1s to 24h; never less than 2 times the actuation lag. Default 30s.
+    /// Time in which backlog is to be worked off, as a duration; 1s to 24h; where the actuation lag is long, 2 times the lag is
+    /// used instead. Default 30s.
     #[schemars(schema_with = "schema::window")]
     pub drain: String,
 
-    /// Time from a decision to a copy that serves, until it is learned from the pool's own pods; 0s to 1h. Default 30s.
+    /// Time from a decision to a copy that serves (image, weights, warm-up), as a duration; 0s to 1h; used until it is learned from
+    /// the pool's own pods. Default 30s.
     #[schemars(schema_with = "schema::lag")]
     pub actuation_lag: String,
 
-    /// When a change is worth its price.
+    /// When a change is worth its price. Default: the defaults of its fields.
     pub behavior: BehaviorSpec,
 
-    /// How much disruption a change may cause.
+    /// How much disruption a change may cause. Default: the defaults of its fields.
     pub disruption: DisruptionSpec,
 }
 
@@ -64,41 +67,54 @@ pub enum PolicyType {
 #[derive(JsonSchema, Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct BehaviorSpec {
-    /// A change of a share by less than this fraction of the share in force is held; "0" to "1". Default "0.1".
-    #[schemars(schema_with = "schema::fraction")]
-    pub tolerance: String,
+    /// A change of a share by less than this fraction of the share in force is held; "0" to "1" (fractions are quoted). Default "0.1".
+    #[schemars(schema_with = "schema::fraction", default = "BehaviorSpec::tenth")]
+    pub tolerance: Amount,
 
-    /// When an agent may get more.
-    pub scale_up: ScaleRule,
+    /// When an agent may get more. Default: at once.
+    pub scale_up: ScaleUpRule,
 
-    /// When an agent gives back what no other agent asks for. Default 300 s.
-    #[serde(default = "ScaleRule::down")]
-    #[schemars(default = "ScaleRule::down")]
-    pub scale_down: ScaleRule,
+    /// When an agent gives back what no other agent asks for. Default: after 300 s.
+    pub scale_down: ScaleDownRule,
+}
+
+impl BehaviorSpec {
+    fn tenth() -> Amount {
+        "0.1".into()
+    }
 }
 
 impl Default for BehaviorSpec {
     fn default() -> Self {
         Self {
-            tolerance: "0.1".into(),
-            scale_up: ScaleRule::default(),
-            scale_down: ScaleRule::down(),
+            tolerance: Self::tenth(),
+            scale_up: ScaleUpRule::default(),
+            scale_down: ScaleDownRule::default(),
         }
     }
 }
 
-/// A stabilization window.
+/// When an agent may get more.
 #[derive(JsonSchema, Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-pub struct ScaleRule {
-    /// Seconds for which a recommendation must last before it is followed; 0 to 3600. While another agent of the pool is short
-    /// of GPUs, giving waits only for the scaleUp window. Default: scaleUp 0, scaleDown 300.
+pub struct ScaleUpRule {
+    /// Seconds for which a higher recommendation must last before it is followed; 0 to 3600. Default 0.
     #[schemars(range(min = 0, max = 3600))]
     pub stabilization_window_seconds: u32,
 }
 
-impl ScaleRule {
-    fn down() -> Self {
+/// When an agent gives back what no other agent asks for.
+#[derive(JsonSchema, Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ScaleDownRule {
+    /// Seconds for which a lower recommendation must last before it is followed; 0 to 3600. While another agent of the pool is
+    /// short of GPUs, the window of scaleUp applies instead. Default 300.
+    #[schemars(range(min = 0, max = 3600))]
+    pub stabilization_window_seconds: u32,
+}
+
+impl Default for ScaleDownRule {
+    fn default() -> Self {
         Self {
             stabilization_window_seconds: 300,
         }
@@ -113,7 +129,8 @@ pub struct DisruptionSpec {
     #[schemars(range(min = 1, max = 64))]
     pub max_concurrent: u32,
 
-    /// Whether a swap of MIG instances may leave an agent without a pod for a moment, where no spare instance exists. Default false.
+    /// Whether a swap of MIG instances may leave an agent without a pod for a moment, where no spare instance exists: true or false.
+    /// Default false.
     pub allow_downtime: bool,
 }
 
