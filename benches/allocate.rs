@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 /// Policy, a name for the case, and capacity an agent: less than demand, or more.
 const CASES: [(&str, Policy, u64); 4] = [
     ("Adaptive", Policy::Adaptive, 400),
-    ("WaterFilling, hungry", Policy::WaterFilling, 400),
-    ("WaterFilling, headroom", Policy::WaterFilling, 1500),
+    ("WaterFilling, hungry", Policy::WaterFilling, 200),
+    ("WaterFilling, headroom", Policy::WaterFilling, 2000),
     ("StaticEqual", Policy::StaticEqual, 400),
 ];
 const SIZES: [usize; 4] = [10, 100, 1000, 100_000];

@@ -13,7 +13,7 @@
 //! alone exceed capacity, they shrink in proportion).
 
 use super::demand::{KnownLoad, Meter, load};
-use super::rounding::{LARGEST, Rounding, fixed};
+use super::rounding::{LARGEST, Rounding, UNIT, fixed};
 use super::types::{Agent, Allotment, Load, Reason, Snapshot};
 use crate::units::MilliGpus;
 
@@ -28,7 +28,7 @@ pub(super) fn allocate(snapshot: &Snapshot<'_>, out: &mut [Allotment]) {
     let rule = Rule::new(left, demand);
     let total = share(out, rule);
 
-    let scale = rule.scale(total);
+    let scale = rule.scale(total) * UNIT;
     let sum = left.min((total + 0.5) as u64);
     let rounding = Rounding::find(shares(out, scale), sum, n);
     let meter = Meter::new(snapshot.drain);
@@ -111,7 +111,7 @@ fn share(out: &mut [Allotment], rule: Rule) -> f64 {
     sum
 }
 
-/// The normalised shares of the measured agents, for rounding.
+/// The normalised shares of the measured agents in fixed point, for rounding; `scale` includes [`UNIT`].
 fn shares(out: &[Allotment], scale: f64) -> impl Iterator<Item = u64> + Clone {
     let measured = out.iter().filter(|s| s.reason != Reason::SignalLost);
     measured.map(move |s| fixed(f64::from_bits(s.target.0) * scale))

@@ -6,13 +6,16 @@ const MASK: u64 = (1 << FRACTION) - 1;
 /// Largest share, and largest total, in milli-GPUs: four million GPUs.
 pub(super) const LARGEST: u64 = 1 << (52 - FRACTION);
 
-/// A share in milli-GPUs (finite, ≥ 0, at most [`LARGEST`]) as fixed-point number, to the nearest 2^-20 of a milli-GPU.
+/// A milli-GPU in fixed point.
+pub(super) const UNIT: f64 = (1u64 << FRACTION) as f64;
+
+/// A share in milli-GPUs times [`UNIT`] (finite, ≥ 0) as fixed-point number, to the nearest 2^-20 of a milli-GPU; at most
+/// [`LARGEST`].
 #[inline]
-pub(super) fn fixed(milli: f64) -> u64 {
+pub(super) fn fixed(units: f64) -> u64 {
     // Adding 2^52 leaves no room for a fraction: the low bits of the sum are the integer nearest to the scaled share.
     const SHIFT: f64 = (1u64 << 52) as f64;
-    let scaled = (milli * (1u64 << FRACTION) as f64).min(SHIFT);
-    (scaled + SHIFT).to_bits() - SHIFT.to_bits()
+    (units.min(SHIFT) + SHIFT).to_bits() - SHIFT.to_bits()
 }
 
 /// Which shares are rounded up so that all sum to a total: those with the largest fractions; of equal ones the first.
@@ -126,13 +129,19 @@ mod tests {
     #[test]
     fn a_share_is_fixed_to_a_millionth() {
         assert_eq!(fixed(0.0), 0);
-        assert_eq!(fixed(238.5), (238 << FRACTION) + (1 << (FRACTION - 1)));
+        assert_eq!(
+            fixed(238.5 * UNIT),
+            (238 << FRACTION) + (1 << (FRACTION - 1))
+        );
         assert_eq!(fixed(1e300), 1 << 52);
     }
 
     #[test]
     fn whole_parts_above_the_total_are_cut() {
-        assert_eq!(rounded(&[fixed(3.0), fixed(4.0)], 5, 2), [1, 4]);
+        assert_eq!(
+            rounded(&[fixed(3.0 * UNIT), fixed(4.0 * UNIT)], 5, 2),
+            [1, 4]
+        );
     }
 
     proptest! {
