@@ -1,11 +1,13 @@
 //! Targets -> quanta: which change is worth making, and what fits together.
 
 use super::fit::{self, Part};
+use super::flow::Flow;
 use super::ground::Spot;
-use super::hysteresis::{self, Memory, Stabilized};
-use super::market::Market;
+use super::hysteresis::{self, Commitment, Memory, NEGLIGIBLE, Stabilized};
+use super::market::{Market, Unit};
 use super::packer::{self, Limits, Want};
-use super::types::{Hold, HoldReason, PodState, Quantum};
+use super::planner::runs_on;
+use super::types::{Hold, HoldReason, Pod, PodState, Quantum};
 use crate::allocation::{Allotment, Reason};
 use crate::units::{GpuResource, MilliGpus};
 use std::time::Duration;
@@ -66,9 +68,59 @@ pub(super) fn decide(
 ) -> Decided {
     let cases = cases(market, capacity, decision, memory, now);
     let room = Room::less_fixed(market, capacity, &cases);
-    let mut chosen = first_pass(market, &room, &cases);
-    second_pass(market, &room, &cases, &mut chosen);
-    explain(market, &room, &cases, chosen, decision)
+    let anyhow = Room {
+        flow: None,
+        ..room.clone()
+    };
+    let question = room.question(market, &cases);
+    let chosen = match memory
+        .commitment()
+        .filter(|c| room.stands(market, c, &question))
+    {
+        Some(commitment) => commitment.quanta.clone(),
+        None => {
+            // What only a stop would reach is chosen only when nothing else can be.
+            let mut chosen = first_pass(market, &room, &cases)
+                .or_else(|| first_pass(market, &anyhow, &cases))
+                .unwrap_or_else(|| {
+                    let kept = |case: &Case| case.in_force.clone().filter(|_| case.fixed);
+                    cases.iter().map(kept).collect()
+                });
+            second_pass(market, &room, &cases, &mut chosen);
+            memory.commit(Commitment {
+                quanta: chosen.clone(),
+                ..question
+            });
+            chosen
+        }
+    };
+    let with_stops = match market.shape.allow_downtime {
+        true => None,
+        false => first_pass(market, &anyhow, &cases),
+    };
+    let mut decided = explain(market, &room, &cases, chosen, decision);
+    for (i, stopping) in with_stops.into_iter().flatten().enumerate() {
+        let swaps =
+            |q: &Quantum| Some(&q.resource) != decided.quanta[i].as_ref().map(|q| &q.resource);
+        if let Some(quantum) = stopping.filter(swaps)
+            && !cases[i].fixed
+            && !decided.holds[i]
+                .as_ref()
+                .is_some_and(|hold| hold.reason == HoldReason::Stabilizing)
+        {
+            decided.holds[i] = Some(Hold {
+                reason: HoldReason::SwapNeedsDowntime,
+                message: format!(
+                    "target {}, in force {}; {} x {} cannot be reached while everyone runs: set disruption.allowDowntime to let an agent stop for a moment",
+                    MilliGpus(cases[i].target),
+                    MilliGpus(cases[i].share()),
+                    quantum.replicas,
+                    quantum.resource
+                ),
+            });
+        }
+    }
+    decided
 }
 
 fn cases(
@@ -125,17 +177,20 @@ fn cases(
 }
 
 /// What is left to be decided on.
-struct Room {
+#[derive(Clone)]
+struct Room<'a> {
     budget: u64,
     totals: Vec<(GpuResource, u64)>,
     /// Per unit of the market; fixed agents' pods and promises taken off.
     spots: Vec<Vec<Spot>>,
     /// Sums do not say all: replicas of several GPUs, or nodes where pods may stay but not come.
     uneven: bool,
+    /// Where a swap may not stop an agent: what will be free without that.
+    flow: Option<Flow<'a>>,
 }
 
-impl Room {
-    fn less_fixed(market: &Market<'_>, capacity: MilliGpus, cases: &[Case]) -> Self {
+impl<'a> Room<'a> {
+    fn less_fixed(market: &Market<'a>, capacity: MilliGpus, cases: &[Case]) -> Self {
         let mut budget = capacity.0;
         let mut spots: Vec<Vec<Spot>> = market.units.iter().map(|u| u.spots.clone()).collect();
         let mut owed = vec![0u64; market.units.len()];
@@ -168,12 +223,66 @@ impl Room {
             .collect();
         let uneven = market.shape.agents.iter().any(|a| a.gpus_per_replica > 1)
             || spots.iter().flatten().any(|s| !s.schedulable && s.pool > 0);
+        let free = |unit: &Unit| {
+            let free: u64 = unit.spots.iter().map(|spot| spot.free).sum();
+            let promises = market.ground.promises(&unit.resource);
+            let promised = promises.iter().map(|(size, n)| u64::from(*size) * n);
+            (unit.resource.clone(), free.saturating_sub(promised.sum()))
+        };
+        let flow = (!market.shape.allow_downtime)
+            .then(|| Flow::new(market.ground, market.units.iter().map(free).collect()));
         Self {
             budget,
             totals,
             spots,
             uneven,
+            flow,
         }
+    }
+
+    /// What is asked, without an answer.
+    fn question(&self, market: &Market<'_>, cases: &[Case]) -> Commitment {
+        let names = market.shape.agents.iter().map(|agent| agent.name.clone());
+        Commitment {
+            agents: names
+                .zip(cases)
+                .map(|(name, c)| (name, c.aim, c.fixed))
+                .collect(),
+            room: (self.budget, self.totals.clone()),
+            quanta: Vec::new(),
+        }
+    }
+
+    /// Whether a decision that was made is still to be carried out, and can be.
+    fn stands(&self, market: &Market<'_>, made: &Commitment, question: &Commitment) -> bool {
+        let agents = market.shape.agents.iter().zip(market.ground.agents);
+        let mut under_way = false;
+        let mut quanta: Vec<(usize, &Quantum)> = Vec::new();
+        for (i, ((shape, observed), quantum)) in agents.zip(&made.quanta).enumerate() {
+            let (Some(quantum), false) = (quantum, question.agents[i].2) else {
+                continue;
+            };
+            if !market.offers(i, quantum)
+                || quantum.replicas > shape.max_replicas
+                || quantum.replicas < shape.min_replicas
+            {
+                return false;
+            }
+            under_way |= observed.restore.is_some()
+                || observed.replicas != quantum.replicas
+                || !runs_on(observed, quantum);
+            quanta.push((i, quantum));
+        }
+        under_way
+            && made.asks_as(&market.shape.behavior, question)
+            && self.arranges(market, &quanta)
+            && self.reaches(&quanta)
+    }
+
+    /// Whether the quanta can be reached without stopping an agent, where that is not permitted.
+    fn reaches(&self, quanta: &[(usize, &Quantum)]) -> bool {
+        let flow = self.flow.as_ref();
+        flow.is_none_or(|flow| flow.blocked(quanta, None).is_empty())
     }
 
     /// Whether the quanta find places on nodes.
@@ -206,7 +315,7 @@ impl Room {
                 .zip(who)
                 .map(|((at, want), i)| (*i, &want.menu[*at]))
                 .collect();
-            self.arranges(market, &quanta)
+            self.arranges(market, &quanta) && self.reaches(&quanta)
         };
         let limits = Limits {
             budget: self.budget,
@@ -239,7 +348,11 @@ enum Distress {
 }
 
 /// Everyone's quantum, with those near enough keeping theirs.
-fn first_pass(market: &Market<'_>, room: &Room, cases: &[Case]) -> Vec<Option<Quantum>> {
+fn first_pass(
+    market: &Market<'_>,
+    room: &Room<'_>,
+    cases: &[Case],
+) -> Option<Vec<Option<Quantum>>> {
     let who: Vec<usize> = (0..cases.len()).filter(|i| !cases[*i].fixed).collect();
     let wants = |distress: Distress| -> Vec<Want> {
         who.iter()
@@ -272,20 +385,20 @@ fn first_pass(market: &Market<'_>, room: &Room, cases: &[Case]) -> Vec<Option<Qu
         .iter()
         .map(|case| case.in_force.clone().filter(|_| case.fixed))
         .collect();
-    for (i, quantum) in who.into_iter().zip(found.into_iter().flatten()) {
+    for (i, quantum) in who.into_iter().zip(found?) {
         chosen[i] = Some(quantum);
     }
-    chosen
+    Some(chosen)
 }
 
 fn want(market: &Market<'_>, i: usize, case: &Case, distress: Distress) -> Want {
     let agent = &market.shape.agents[i];
     let min = agent.min_replicas;
-    let runs = market.ground.agents[i]
-        .pods
-        .iter()
-        .any(|pod| market.ground.node_of(pod).is_some());
-    let alone = market.menu(i, min, case.aim).is_empty();
+    let aim = case.aim.saturating_sub(NEGLIGIBLE);
+    let observed = &market.ground.agents[i];
+    let bound = |pod: &Pod| market.ground.node_of(pod).is_some();
+    let runs = observed.restore.is_some() || observed.pods.iter().any(bound);
+    let alone = market.menu(i, min, aim).is_empty();
     let fewest = match distress {
         // Who cannot have its minimum even alone takes what it can get, and disturbs nobody else by that.
         Distress::None | Distress::Moves if alone => 0,
@@ -300,19 +413,19 @@ fn want(market: &Market<'_>, i: usize, case: &Case, distress: Distress) -> Want 
             let share = quantum.share.0;
             let band = hysteresis::band(&market.shape.behavior, share, market.step(i));
             let kept = market.offers(i, quantum);
-            let mut menu = market.menu(i, fewest, case.aim);
+            let mut menu = market.menu(i, fewest, aim);
             menu.retain(|q| {
                 !kept || q.resource == quantum.resource || q.share.0.abs_diff(share) > band
             });
             menu
         }
-        None => market.menu(i, fewest, case.aim),
+        None => market.menu(i, fewest, aim),
     };
     Want {
         priority: agent.priority,
         min_replicas: min,
-        target: case.aim,
-        hunger: case.demand.min(case.aim),
+        target: case.aim.saturating_sub(NEGLIGIBLE),
+        hunger: case.demand.min(case.aim).saturating_sub(NEGLIGIBLE),
         in_force: case.in_force.clone(),
         menu,
     }
@@ -320,7 +433,12 @@ fn want(market: &Market<'_>, i: usize, case: &Case, distress: Distress) -> Want 
 
 /// Gives what is left over to agents whose load asks for more than they have, even where a move that takes from others
 /// would not be worth it.
-fn second_pass(market: &Market<'_>, room: &Room, cases: &[Case], chosen: &mut [Option<Quantum>]) {
+fn second_pass(
+    market: &Market<'_>,
+    room: &Room<'_>,
+    cases: &[Case],
+    chosen: &mut [Option<Quantum>],
+) {
     let behavior = &market.shape.behavior;
     let mut who = Vec::new();
     let mut wants = Vec::new();
@@ -361,7 +479,7 @@ fn second_pass(market: &Market<'_>, room: &Room, cases: &[Case], chosen: &mut [O
 
 fn explain(
     market: &Market<'_>,
-    room: &Room,
+    room: &Room<'_>,
     cases: &[Case],
     mut chosen: Vec<Option<Quantum>>,
     decision: &[Allotment],

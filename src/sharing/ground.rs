@@ -100,14 +100,24 @@ impl<'a> Ground<'a> {
         u64::from(agent.replicas).saturating_sub(bound)
     }
 
-    /// Sizes of the replicas that will ask for `resource` and have no node yet, with how many there are of each.
+    /// Sizes of the replicas that ask, or are about to ask, for `resource` and have no node yet, with how many there are of
+    /// each. Pods that exist count even when the spec wants fewer: the scheduler may be faster than whoever deletes them.
     pub fn promises(&self, resource: &GpuResource) -> BTreeMap<u32, u64> {
         let mut sizes = BTreeMap::new();
+        let mut promise = |map: &BTreeMap<GpuResource, u32>, n: u64| {
+            if let Some(size @ 1..) = map.get(resource).copied()
+                && n > 0
+            {
+                *sizes.entry(size).or_insert(0) += n;
+            }
+        };
         for (i, agent) in self.agents.iter().enumerate() {
-            let size = agent.template.get(resource).copied().unwrap_or(0);
-            let promised = self.promised(i);
-            if size > 0 && promised > 0 {
-                *sizes.entry(size).or_insert(0) += promised;
+            let unbound = agent.pods.iter().filter(|pod| pod.node.is_none());
+            let (current, outdated): (Vec<&Pod>, Vec<&Pod>) =
+                unbound.partition(|pod| covers(&pod.requests, &agent.template));
+            promise(&agent.template, self.promised(i).max(current.len() as u64));
+            for pod in outdated {
+                promise(&pod.requests, 1);
             }
         }
         sizes

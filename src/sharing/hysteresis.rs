@@ -3,7 +3,8 @@
 //! As in the HorizontalPodAutoscaler, a rise follows the lowest recommendation of its window and a fall the highest. A
 //! restart knows nothing of the past, so it starts holding: a window must have been seen in full before it lets a change pass.
 
-use super::types::Behavior;
+use super::types::{Behavior, Quantum};
+use crate::units::GpuResource;
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
@@ -15,6 +16,36 @@ const BUCKETS: u64 = 16;
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Memory {
     agents: BTreeMap<String, History>,
+    commitment: Option<Commitment>,
+}
+
+/// A decision that is being carried out. On the way there the cluster looks different from where the decision was made; as
+/// long as the question is the same the answer stands, or half a move could be taken back.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Commitment {
+    /// The agents asked about, with the share aimed at (milli-GPUs) and whether each is to keep what it has.
+    pub agents: Vec<(String, u64, bool)>,
+    /// What there was to share.
+    pub room: (u64, Vec<(GpuResource, u64)>),
+    /// The answer.
+    pub quanta: Vec<Option<Quantum>>,
+}
+
+impl Commitment {
+    /// Whether `other` asks the same, give or take the tolerance.
+    pub fn asks_as(&self, behavior: &Behavior, other: &Self) -> bool {
+        let near = |a: u64, b: u64| a.abs_diff(b) <= tolerated(behavior, a);
+        let same = |a: &(String, u64, bool), b: &(String, u64, bool)| {
+            a.0 == b.0 && near(a.1, b.1) && a.2 == b.2
+        };
+        self.room == other.room
+            && self.agents.len() == other.agents.len()
+            && self
+                .agents
+                .iter()
+                .zip(&other.agents)
+                .all(|(a, b)| same(a, b))
+    }
 }
 
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -127,6 +158,16 @@ impl Memory {
         }
     }
 
+    /// The decision that is being carried out.
+    pub(super) fn commitment(&self) -> Option<&Commitment> {
+        self.commitment.as_ref()
+    }
+
+    /// Remembers the decision that is being carried out.
+    pub(super) fn commit(&mut self, commitment: Commitment) {
+        self.commitment = Some(commitment);
+    }
+
     /// Forgets agents that are no longer in the pool.
     pub(super) fn retain<'a>(&mut self, names: impl Iterator<Item = &'a str>) {
         let names: std::collections::BTreeSet<&str> = names.collect();
@@ -137,6 +178,9 @@ impl Memory {
 /// No move is made for less than this, milli-GPUs: 5 % of a GPU.
 const LEAST: u64 = 50;
 
+/// A shortfall up to this, milli-GPUs, is none: quanta are no finer.
+pub(super) const NEGLIGIBLE: u64 = 25;
+
 /// How far a target may be from the share in force without a move that takes from somebody: half a step of the menu and the
 /// tolerance on top, so that the way back needs a clear difference too.
 pub(super) fn band(behavior: &Behavior, share: u64, step: u64) -> u64 {
@@ -145,12 +189,12 @@ pub(super) fn band(behavior: &Behavior, share: u64, step: u64) -> u64 {
         .saturating_add(tolerated(behavior, share))
 }
 
-/// The tolerance of a share, milli-GPUs.
+/// The tolerance of a share, milli-GPUs; at least what is negligible.
 pub(super) fn tolerated(behavior: &Behavior, share: u64) -> u64 {
     let tolerance = if behavior.tolerance.is_finite() {
         behavior.tolerance.clamp(0.0, 1.0)
     } else {
         0.0
     };
-    (share as f64 * tolerance) as u64
+    ((share as f64 * tolerance) as u64).max(NEGLIGIBLE)
 }

@@ -191,11 +191,7 @@ mod tests {
         locked.template_locked = true;
         let observed = world(vec![a100("n", &layout)], vec![locked.clone()]);
         let plan = planned(&alone(4, 9000), &observed, &[388]);
-        assert_eq!(
-            scales(&plan),
-            [(0, 1, 4)],
-            "387 of four small ones, not one of 388"
-        );
+        assert_eq!(scales(&plan), [(0, 1, 3)], "three of 129, not one of 388");
         let foreign = AgentObserved {
             template: [(whole(), 1)].into(),
             pods: Vec::new(),

@@ -8,6 +8,7 @@ mod decide;
 mod fit;
 #[cfg(test)]
 mod fixtures;
+mod flow;
 mod ground;
 mod hysteresis;
 mod market;

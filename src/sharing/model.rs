@@ -26,7 +26,7 @@ impl Dice {
 pub(super) struct ModelPod {
     pub pod: Pod,
     owner: usize,
-    revision: u32,
+    revision: usize,
     ordinal: u32,
 }
 
@@ -38,7 +38,8 @@ pub(super) struct Workload {
     pub restore: Option<Restore>,
     pub frozen: bool,
     pub template_locked: bool,
-    revision: u32,
+    revision: usize,
+    revisions: Vec<BTreeMap<GpuResource, u32>>,
     victims: Vec<String>,
     made: u32,
 }
@@ -76,6 +77,7 @@ impl Cluster {
             }
             cluster.workloads.push(Workload {
                 replicas: agent.replicas,
+                revisions: vec![agent.template.clone()],
                 template: agent.template,
                 rollout: agent.rollout,
                 restore: agent.restore,
@@ -145,7 +147,12 @@ impl Cluster {
                 let w = &mut self.workloads[*agent];
                 assert_eq!(w.template, *remove, "a retarget from what was observed");
                 w.template = BTreeMap::from([(resource.clone(), *count)]);
-                w.revision += 1;
+                // A template that was there before gets its old ReplicaSet (or revision) back.
+                let known = w.revisions.iter().position(|t| *t == w.template);
+                w.revision = known.unwrap_or(w.revisions.len());
+                if known.is_none() {
+                    w.revisions.push(w.template.clone());
+                }
             }
         }
     }
@@ -164,14 +171,12 @@ impl Cluster {
                 PodState::Ready => {}
             }
         }
-        let before = (self.unschedulable.len(), turns.len());
         while !turns.is_empty() {
             let turn = turns.swap_remove(dice.roll(turns.len()));
             if self.take(turn, dice) {
                 return true;
             }
         }
-        let _ = before;
         false
     }
 
@@ -362,19 +367,35 @@ pub(super) struct Outcome {
     pub downtime: Vec<usize>,
 }
 
-/// Lets the operator and the cluster take turns in any order until nothing moves any more. With `crashes` the operator dies
-/// between any two of its writes and forgets everything.
+/// Lets the operator and the cluster take turns in any order until nothing moves any more. The operator dies so many times between two of
+/// its writes and forgets everything.
 pub(super) fn run(
     cluster: &mut Cluster,
     shape: &PoolShape,
     decision: &[Allotment],
     dice: &mut Dice,
-    crashes: bool,
+    crashes: usize,
 ) -> Outcome {
+    match turns(cluster, shape, decision, dice, crashes, 4_000) {
+        Some(outcome) => outcome,
+        None => panic!("it never settles: {:?}", cluster.observed()),
+    }
+}
+
+/// As [`run`], for at most so many turns; `None` when it has not settled by then.
+pub(super) fn turns(
+    cluster: &mut Cluster,
+    shape: &PoolShape,
+    decision: &[Allotment],
+    dice: &mut Dice,
+    crashes: usize,
+    most: usize,
+) -> Option<Outcome> {
+    let mut crashes = crashes;
     let mut memory = Memory::default();
     let mut now = Duration::ZERO;
     let mut downtime = Vec::new();
-    for _ in 0..20_000 {
+    for _ in 0..most {
         for (i, w) in cluster.workloads.iter().enumerate() {
             if w.replicas == 0 && !downtime.contains(&i) {
                 downtime.push(i);
@@ -389,14 +410,15 @@ pub(super) fn run(
         memory = next;
         for step in &plan.steps {
             cluster.apply(step);
-            if crashes && dice.roll(3) == 0 {
+            if crashes > 0 && dice.roll(3) == 0 {
+                crashes -= 1;
                 memory = Memory::default();
                 break;
             }
         }
         if plan.steps.is_empty() && !cluster.turn(dice) {
-            return Outcome { plan, downtime };
+            return Some(Outcome { plan, downtime });
         }
     }
-    panic!("it never settles: {:?}", cluster.observed());
+    None
 }

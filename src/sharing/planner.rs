@@ -117,11 +117,7 @@ pub(super) fn plan(market: &Market<'_>, decided: Decided) -> Plan {
         disrupted: (0..agents.len())
             .filter(|i| in_disruption(ground, *i))
             .count(),
-        urgent: agents
-            .iter()
-            .filter(|agent| agent.replicas == 0)
-            .filter_map(|agent| GpuResource::parse(&agent.restore.as_ref()?.to).ok())
-            .collect(),
+        urgent: urgent(agents, &decided.quanta),
         waits: None,
     };
     let required = victims::required(market, &decided.quanta);
@@ -159,6 +155,30 @@ pub(super) fn plan(market: &Market<'_>, decided: Decided) -> Plan {
     let mut plan = planner.plan;
     plan.quanta = decided.quanta;
     plan
+}
+
+/// What agents at zero replicas wait for, and what those who are to make room for them wait for in turn.
+fn urgent(agents: &[AgentObserved], quanta: &[Option<Quantum>]) -> BTreeSet<GpuResource> {
+    let mut urgent: BTreeSet<GpuResource> = agents
+        .iter()
+        .filter(|agent| agent.replicas == 0)
+        .filter_map(|agent| GpuResource::parse(&agent.restore.as_ref()?.to).ok())
+        .collect();
+    loop {
+        let before = urgent.len();
+        for (agent, quantum) in agents.iter().zip(quanta) {
+            if let Some(quantum) = quantum
+                && urgent
+                    .iter()
+                    .any(|resource| agent.template.contains_key(resource))
+            {
+                urgent.insert(quantum.resource.clone());
+            }
+        }
+        if urgent.len() == before {
+            return urgent;
+        }
+    }
 }
 
 /// Whether the template asks for what the quantum needs.

@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use super::fixtures::*;
-use super::model::{Cluster, Dice, run};
+use super::model::{Cluster, Dice, run, turns};
 use super::*;
 use crate::units::{GpuResource, Priority};
 use proptest::prelude::*;
@@ -98,7 +98,7 @@ fn start(case: &Whole) -> (PoolShape, Cluster) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 400, max_shrink_iters: 200, ..ProptestConfig::default() })]
 
     #[test]
     fn whole_gpus_settle_on_what_is_decided_and_no_pod_is_ever_unschedulable(case in whole_pools()) {
@@ -107,9 +107,123 @@ proptest! {
         let mut dice = Dice::new(case.seed);
         for targets in &case.targets {
             let decision: Vec<Allotment> = targets.iter().map(|t| hungry(*t)).collect();
-            let outcome = run(&mut cluster, &shape, &decision, &mut dice, case.seed.is_multiple_of(2));
+            // Now and then the decision changes while the last one is still being carried out.
+            let crashes = (case.seed % 8) as usize;
+            let hurried = dice.roll(40);
+            turns(&mut cluster, &shape, &decision, &mut dice, crashes, hurried);
+            if dice.roll(2) == 0 {
+                continue;
+            }
+            let outcome = run(&mut cluster, &shape, &decision, &mut dice, crashes);
             assert_settled(&cluster, &outcome.plan);
             prop_assert!(cluster.unschedulable.is_empty(), "{:?}", cluster.unschedulable);
+        }
+    }
+}
+
+const PROFILES: [(&str, u64); 4] = [
+    ("1g.10gb", 9_000),
+    ("2g.20gb", 19_000),
+    ("3g.40gb", 40_000),
+    ("4g.40gb", 40_000),
+];
+
+#[derive(Debug, Clone)]
+struct Migs {
+    layouts: Vec<[u32; 4]>,
+    agents: Vec<(u8, u8, usize, u32)>, // rollout, priority, memory class, max
+    allow_downtime: bool,
+    targets: Vec<Vec<u64>>,
+    seed: u64,
+}
+
+fn mig_pools() -> impl Strategy2<Value = Migs> {
+    (1..3usize, 1..5usize).prop_flat_map(|(nodes, agents)| {
+        (
+            prop::collection::vec([0..4u32, 0..3u32, 0..3u32, 0..2u32], nodes),
+            prop::collection::vec((any::<u8>(), any::<u8>(), 0..3usize, 1..4u32), agents),
+            any::<bool>(),
+            prop::collection::vec(prop::collection::vec(0..900u64, agents), 1..4),
+            any::<u64>(),
+        )
+            .prop_map(|(layouts, agents, allow_downtime, targets, seed)| Migs {
+                layouts,
+                agents,
+                allow_downtime,
+                targets,
+                seed,
+            })
+    })
+}
+
+/// Agents start with one pod each on some instance that is free, those that find none with none.
+fn start_migs(case: &Migs) -> (PoolShape, Cluster) {
+    let mut nodes = Vec::new();
+    for (n, layout) in case.layouts.iter().enumerate() {
+        let layout: Vec<(&str, u32)> = PROFILES
+            .iter()
+            .zip(layout)
+            .map(|((profile, _), count)| (*profile, *count))
+            .collect();
+        nodes.push(a100(&format!("n{n}"), &layout));
+    }
+    let mut left: Vec<(String, GpuResource, u32)> = Vec::new();
+    for node in &nodes {
+        for (resource, count) in &node.allocatable {
+            left.push((node.name.clone(), resource.clone(), *count));
+        }
+    }
+    let mut dice = Dice::new(case.seed ^ 1);
+    let (mut shapes, mut agents) = (Vec::new(), Vec::new());
+    for (i, (r, p, class, max)) in case.agents.iter().enumerate() {
+        let at = dice.roll(left.len());
+        let placed = left.get_mut(at).filter(|(_, _, count)| *count > 0);
+        let there = placed.is_some();
+        let mut observed = match placed {
+            Some((node, resource, count)) => {
+                *count -= 1;
+                running(resource, 1, &[node])
+            }
+            None => empty(&mig("1g.10gb"), 1),
+        };
+        observed.rollout = rollout(*r);
+        agents.push(observed);
+        let shape = agent(&format!("a{i}"), priority(*p), u32::from(there), *max, 1);
+        shapes.push(with_memory(shape, PROFILES[*class].1));
+    }
+    let mut shape = pool(super::Strategy::Mig, shapes);
+    shape.allow_downtime = case.allow_downtime;
+    shape.max_concurrent = 1 + (case.seed % 3) as u32;
+    (shape, Cluster::new(nodes, agents))
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, max_shrink_iters: 200, ..ProptestConfig::default() })]
+
+    #[test]
+    fn mig_pools_settle_and_nobody_is_left_at_zero_or_unschedulable(case in mig_pools()) {
+        let (shape, mut cluster) = start_migs(&case);
+        let mut dice = Dice::new(case.seed);
+        let ran: Vec<bool> = cluster.workloads.iter().map(|w| w.replicas > 0).collect();
+        let crashes = (case.seed % 8) as usize;
+        for (n, targets) in case.targets.iter().enumerate() {
+            let decision: Vec<Allotment> = targets.iter().map(|t| hungry(*t)).collect();
+            let hurried = dice.roll(60);
+            turns(&mut cluster, &shape, &decision, &mut dice, crashes, hurried);
+            if n + 1 < case.targets.len() {
+                continue;
+            }
+            let outcome = run(&mut cluster, &shape, &decision, &mut dice, crashes);
+            assert_settled(&cluster, &outcome.plan);
+            if !shape.allow_downtime {
+                for i in outcome.downtime {
+                    prop_assert!(!ran[i], "agent {} was stopped", i);
+                }
+            }
+        }
+        prop_assert!(cluster.unschedulable.is_empty(), "{:?}", cluster.unschedulable);
+        for (i, w) in cluster.workloads.iter().enumerate() {
+            prop_assert!(!ran[i] || w.replicas > 0, "agent {} is left at zero", i);
         }
     }
 }

@@ -3,7 +3,7 @@
 
 use super::ground::covers;
 use super::planner::{Planner, runs_on};
-use super::types::{AgentObserved, HoldReason, Restore, Step};
+use super::types::{AgentObserved, HoldReason, Pod, PodState, Restore, Step};
 use crate::units::GpuResource;
 use std::collections::BTreeMap;
 
@@ -33,7 +33,9 @@ impl Planner<'_> {
         let begins = asks_for(agent, &restore.from)
             && self.market.shape.allow_downtime
             && wanted.is_some_and(|quantum| {
-                quantum.resource.as_str() == restore.to && !runs_on(agent, quantum)
+                quantum.replicas > 0
+                    && quantum.resource.as_str() == restore.to
+                    && !runs_on(agent, quantum)
             });
         let (Some(quantum), true) = (wanted, begins) else {
             // It is up on what it was to have, or on what it had: nothing is left to be put back.
@@ -69,6 +71,13 @@ impl Planner<'_> {
         let decided = self.quanta[i]
             .clone()
             .filter(|quantum| quantum.replicas > 0);
+        if self.quanta[i]
+            .as_ref()
+            .is_some_and(|quantum| quantum.replicas == 0)
+        {
+            // Meanwhile it was decided that it need not run.
+            return self.plan.steps.push(Step::Forget { agent: i });
+        }
         if let Some(quantum) = &decided
             && !runs_on(agent, quantum)
             && quantum.resource.as_str() == restore.to
@@ -79,6 +88,16 @@ impl Planner<'_> {
         let count = decided
             .as_ref()
             .map_or_else(|| self.market.count(i), |q| q.count);
+        let wanted = GpuResource::parse(&restore.to).ok().zip(decided.as_ref());
+        if let Some((to, quantum)) = wanted
+            && quantum.resource == to
+            && self.ledger.unpromised(&to) < u64::from(count)
+            && self.comes_free(i, &to)
+        {
+            // What it had must stay free for the agent that is to make room.
+            let message = format!("stopped until {to} is free, which others are to leave");
+            return self.hold(i, HoldReason::WaitingForCapacity, message);
+        }
         let mut choices: Vec<(GpuResource, u32)> = Vec::new();
         if let Some(quantum) = &decided {
             choices.push((quantum.resource.clone(), quantum.replicas));
@@ -117,6 +136,23 @@ impl Planner<'_> {
             restore.from, restore.to
         );
         self.hold(i, HoldReason::WaitingForCapacity, message);
+    }
+
+    /// Whether another agent is to give up some of `resource`, or pods that hold it are on their way out.
+    fn comes_free(&self, i: usize, resource: &GpuResource) -> bool {
+        self.ground.agents.iter().enumerate().any(|(j, agent)| {
+            let holds = |pod: &&Pod| pod.node.is_some() && pod.requests.contains_key(resource);
+            let pods: Vec<&Pod> = agent.pods.iter().filter(holds).collect();
+            let leaving = pods.iter().any(|pod| pod.state == PodState::Terminating);
+            let outdated =
+                agent.rolling && pods.iter().any(|p| !covers(&p.requests, &agent.template));
+            let to_leave = !agent.frozen
+                && !agent.rolling
+                && self.quanta[j].as_ref().is_some_and(|quantum| {
+                    quantum.resource != *resource || quantum.replicas < agent.replicas
+                });
+            j != i && (leaving || outdated || (!pods.is_empty() && to_leave))
+        })
     }
 }
 

@@ -5,17 +5,13 @@
 //! stuck. By way of zero is safe against the old ReplicaSet retaking the instance: remember what to put back, scale to 0,
 //! wait until the pods are gone, change the template, scale up, forget.
 
-use super::ground::covers;
+use super::flow::{Amounts, Flow};
 use super::planner::Planner;
-use super::types::{AgentObserved, HoldReason, Pod, PodState, Quantum, Restore, Step};
+use super::types::{AgentObserved, HoldReason, PodState, Quantum, Restore, Step};
 use crate::units::GpuResource;
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
 
-/// What is free of each resource once everything has happened that is under way, in units of the resource.
-type Future = BTreeMap<GpuResource, u64>;
-
-impl Planner<'_> {
+impl<'a> Planner<'a> {
     /// Begins or holds the swaps of agents whose template asks for another resource than decided.
     pub(super) fn swap(&mut self, swapping: Vec<(usize, &Quantum)>) {
         let mut blocked: Vec<(usize, &Quantum)> = Vec::new();
@@ -81,8 +77,8 @@ impl Planner<'_> {
     /// Swaps for which there is no place now: those that will have one wait; of those that block each other in a circle the
     /// least important goes by way of zero.
     fn unblock(&mut self, blocked: Vec<(usize, &Quantum)>) {
-        let future = self.future();
-        let stuck = self.settle(&future, &blocked, None);
+        let flow = self.flow();
+        let stuck = flow.blocked(&blocked, None);
         let (stuck, waiting): (Vec<_>, Vec<_>) =
             blocked.into_iter().partition(|(i, _)| stuck.contains(i));
         for (i, quantum) in &waiting {
@@ -99,7 +95,7 @@ impl Planner<'_> {
         if stuck.is_empty() {
             return;
         }
-        let chosen = self.yields(&future, &stuck);
+        let chosen = self.yields(&flow, &stuck);
         for (i, quantum) in &stuck {
             let agent = &self.ground.agents[*i];
             let what = change(agent, quantum);
@@ -135,61 +131,20 @@ impl Planner<'_> {
 
     /// The agent to stop for a moment: one whose stop lets its own swap end and as many others as possible; of those the
     /// least important.
-    fn yields(&self, future: &Future, stuck: &[(usize, &Quantum)]) -> Option<usize> {
+    fn yields(&self, flow: &Flow<'_>, stuck: &[(usize, &Quantum)]) -> Option<usize> {
         stuck
             .iter()
             .map(|(i, _)| *i)
             .filter(|i| sole(&self.ground.agents[*i]).is_some() && !self.ground.agents[*i].rolling)
             .filter_map(|i| {
-                let rest = self.settle(future, stuck, Some(i));
+                let rest = flow.blocked(stuck, Some(i));
                 (!rest.contains(&i)).then_some((rest.len(), i))
             })
             .min_by_key(|(rest, i)| {
-                (
-                    *rest,
-                    Reverse(self.market.shape.agents[*i].priority),
-                    Reverse(*i),
-                )
+                let priority = self.market.shape.agents[*i].priority;
+                (*rest, Reverse(priority), Reverse(*i))
             })
             .map(|(_, i)| i)
-    }
-
-    /// Lets every swap happen that finds all its places, each freeing what it had, until none does; returns who is left.
-    /// `stopped` has given up what it had before.
-    fn settle(
-        &self,
-        future: &Future,
-        swapping: &[(usize, &Quantum)],
-        stopped: Option<usize>,
-    ) -> Vec<usize> {
-        let mut free = future.clone();
-        let give = |free: &mut Future, i: usize| {
-            for (resource, held) in held(&self.ground.agents[i]) {
-                *free.entry(resource).or_insert(0) += held;
-            }
-        };
-        if let Some(stopped) = stopped {
-            give(&mut free, stopped);
-        }
-        let mut left: Vec<&(usize, &Quantum)> = swapping.iter().collect();
-        loop {
-            let before = left.len();
-            left.retain(|(i, quantum)| {
-                let needed = self.units(*i, quantum.count);
-                let there = free.get(&quantum.resource).copied().unwrap_or(0);
-                if there < needed {
-                    return true;
-                }
-                free.insert(quantum.resource.clone(), there - needed);
-                if stopped != Some(*i) {
-                    give(&mut free, *i);
-                }
-                false
-            });
-            if left.len() == before {
-                return left.into_iter().map(|(i, _)| *i).collect();
-            }
-        }
     }
 
     /// What agent `i` needs of a resource for all its replicas at `count` each.
@@ -197,71 +152,29 @@ impl Planner<'_> {
         u64::from(self.ground.agents[i].replicas) * u64::from(count)
     }
 
-    /// What will be free once pods that are to go have gone, less what is promised and what swaps under way will take.
-    fn future(&mut self) -> Future {
-        let mut free = Future::new();
+    /// What will be free once what is under way, this plan's steps included, has happened.
+    fn flow(&mut self) -> Flow<'a> {
+        let mut free = Amounts::new();
         for unit in &self.market.units {
             free.insert(
                 unit.resource.clone(),
                 self.ledger.unpromised(&unit.resource),
             );
         }
-        let retargeted: Vec<usize> = self
-            .plan
-            .steps
-            .iter()
-            .filter_map(|step| match step {
-                Step::Retarget { agent, .. } => Some(*agent),
-                _ => None,
-            })
-            .collect();
-        for (i, agent) in self.ground.agents.iter().enumerate() {
-            let stays = if agent.frozen || retargeted.contains(&i) || agent.restore.is_some() {
-                if agent.frozen { u64::MAX } else { 0 }
-            } else {
-                let wanted = self.quanta[i]
-                    .as_ref()
-                    .map_or(agent.replicas, |q| q.replicas);
-                u64::from(wanted.min(agent.replicas))
-            };
-            let mut kept = 0;
-            for pod in &agent.pods {
-                if self.ground.node_of(pod).is_none() {
-                    continue;
+        let mut flow = Flow::new(self.ground, free);
+        for step in &self.plan.steps {
+            match step {
+                Step::Retarget { agent, .. } => {
+                    flow.give(*agent, self.ground.agents[*agent].replicas);
                 }
-                let current = covers(&pod.requests, &agent.template) || agent.frozen;
-                if pod.state != PodState::Terminating && current && kept < stays {
-                    kept += 1;
-                    continue;
-                }
-                for (resource, count) in &pod.requests {
-                    *free.entry(resource.clone()).or_insert(0) += u64::from(*count);
-                }
+                Step::Scale {
+                    agent, from, to, ..
+                } => flow.give(*agent, from.saturating_sub(*to)),
+                Step::Remember { .. } | Step::Forget { .. } => {}
             }
         }
-        for agent in self.ground.agents {
-            if let Some(restore) = &agent.restore
-                && let Ok(to) = GpuResource::parse(&restore.to)
-            {
-                let wanted = u64::from(restore.to_replicas);
-                let there = free.entry(to).or_insert(0);
-                *there = there.saturating_sub(wanted);
-            }
-        }
-        free
+        flow
     }
-}
-
-/// GPU units that the bound, live pods of an agent hold.
-fn held(agent: &AgentObserved) -> Future {
-    let mut held = Future::new();
-    let live = |pod: &&Pod| pod.node.is_some() && pod.state != PodState::Terminating;
-    for pod in agent.pods.iter().filter(live) {
-        for (resource, count) in &pod.requests {
-            *held.entry(resource.clone()).or_insert(0) += u64::from(*count);
-        }
-    }
-    held
 }
 
 /// The one GPU resource of the template, when it is one.
@@ -343,7 +256,7 @@ mod tests {
     fn two_agents_without_a_spare_hold_when_downtime_is_not_permitted() {
         let mut cluster = exchange(Rollout::Rolling);
         let decision = [hungry(518), hungry(388)];
-        let outcome = run(&mut cluster, &pair(1), &decision, &mut Dice::new(1), false);
+        let outcome = run(&mut cluster, &pair(1), &decision, &mut Dice::new(1), 0);
         for hold in &outcome.plan.holds {
             let hold = hold.as_ref().unwrap();
             assert_eq!(hold.reason, HoldReason::SwapNeedsDowntime);
@@ -363,7 +276,13 @@ mod tests {
                 let mut cluster = exchange(rollout);
                 let decision = [hungry(518), hungry(388)];
                 let mut dice = Dice::new(seed);
-                let outcome = run(&mut cluster, &shape, &decision, &mut dice, seed % 3 == 0);
+                let outcome = run(
+                    &mut cluster,
+                    &shape,
+                    &decision,
+                    &mut dice,
+                    seed as usize % 6,
+                );
                 assert_eq!(resource(&cluster, 0), "4g.40gb", "{rollout:?} {seed}");
                 assert_eq!(resource(&cluster, 1), "3g.40gb", "{rollout:?} {seed}");
                 assert_eq!(outcome.downtime, [1], "{rollout:?} {seed}");
