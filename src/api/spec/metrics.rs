@@ -58,7 +58,7 @@ pub enum MetricSource {
     Prometheus,
 }
 
-/// Which engine's metric names to read.
+/// Whose metric names to read: Auto, VLLM, SGLang or Custom. Default: as in spec.metrics.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum Engine {
     /// Found out by the names.
