@@ -150,7 +150,8 @@ pub struct AgentSignal {
     pub problems: Vec<(Arc<str>, Problem)>,
 }
 
-/// Follows the pods of one agent from tick to tick. Memory: a few hundred slots, and one record a pod that exists.
+/// Follows the pods of one agent from tick to tick. Memory: some 300 slots of 32 bytes for windows of four hours, and
+/// one record a pod that exists.
 #[derive(Debug, Clone)]
 pub struct Tracker {
     settings: Settings,

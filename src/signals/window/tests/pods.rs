@@ -211,3 +211,15 @@ fn a_signal_lists_a_few_problems_and_counts_all() {
     let signal = driver.tick(&outcomes);
     assert_eq!((signal.problems.len(), signal.coverage.expected), (16, 100));
 }
+
+#[test]
+fn what_a_pod_received_after_its_last_sample_is_assumed_when_it_vanishes() {
+    let mut driver = Driver::new();
+    steady(&mut driver, &["a", "b"], 10.0, 12);
+    let well = |driver: &Driver| sample((driver.now + SECOND).as_secs_f64() * 10.0, 2.0, 1.0);
+    for _ in 0..2 {
+        driver.tick(&[("a", well(&driver)), ("b", Err(Problem::Timeout))]);
+    }
+    let signal = driver.tick(&[("a", well(&driver))]);
+    assert_near(rate(&signal), 20.0);
+}

@@ -150,3 +150,31 @@ fn the_load_of_each_pod_names_the_least_loaded() {
         .collect();
     assert_eq!(loads, [(1.0, 9.0), (2.0, 2.0)]);
 }
+
+#[test]
+fn a_reset_after_missed_samples_keeps_the_rate_of_the_time_between() {
+    let mut driver = Driver::new();
+    steady(&mut driver, &["a", "b"], 10.0, 12);
+    let well = |driver: &Driver| sample((driver.now + SECOND).as_secs_f64() * 10.0, 2.0, 1.0);
+    for _ in 0..2 {
+        driver.tick(&[("a", well(&driver)), ("b", Err(Problem::Timeout))]);
+    }
+    let signal = driver.tick(&[("a", well(&driver)), ("b", sample(4.0, 0.0, 0.0))]);
+    assert_near(rate(&signal), 20.0);
+}
+
+#[test]
+fn requests_that_an_engine_drops_make_no_negative_rate() {
+    let mut driver = Driver::new();
+    let mut signal = driver.signal();
+    for tick in 0..12 {
+        signal = driver.tick(&[("a", sample(0.0, 0.0, 60.0 - 5.0 * f64::from(tick)))]);
+    }
+    assert_eq!(
+        signal.load,
+        Load::Measured {
+            arrivals_per_second: 0.0,
+            backlog: 5.0
+        }
+    );
+}
