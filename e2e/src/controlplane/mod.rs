@@ -4,6 +4,8 @@
 //! their own, in a folder of their own. With the environment variable `KUBECONFIG` set, the same call attaches to that cluster: objects and clients
 //! work alike, what needs the processes (kill, pause, audit log) returns an error that says so.
 
+mod access;
+mod attached;
 pub mod audit;
 pub mod binaries;
 pub mod files;
@@ -18,15 +20,19 @@ mod record;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
-use k8s_openapi::api::core::v1::ServiceAccount;
-use kube::config::{KubeConfigOptions, Kubeconfig};
-use kube::{Api, Client, Config};
+use k8s_openapi::api::core::v1::{Namespace, ServiceAccount};
+use kube::api::PostParams;
+use kube::{Api, Client};
 
+pub use access::client_of;
+pub(crate) use access::config_of;
+use access::new_folder;
+use attached::Attached;
 use audit::AuditLog;
 use binaries::BinaryGroup;
 use files::{Access, Token};
@@ -36,6 +42,9 @@ pub use options::{Component, Options};
 use process::{Process, ProcessGroup, Signal};
 
 use crate::wait;
+
+/// The label of namespaces that the bench made; it removes them from a cluster that is not its own.
+pub const BENCH_LABEL: &str = "bench.agentpool.dev/namespace";
 
 /// Long enough for a loaded machine; a component that ends is noticed at once.
 const START_LIMIT: Duration = Duration::from_secs(90);
@@ -60,7 +69,7 @@ enum Backend {
         plan: Box<Plan>,
         processes: Mutex<BTreeMap<Component, Process>>,
     },
-    Attached,
+    Attached(Attached),
 }
 
 impl ControlPlane {
@@ -70,24 +79,26 @@ impl ControlPlane {
     /// A program cannot be built or started, or ends before it is ready; the message carries the end of its log.
     pub async fn start(options: Options) -> Result<Self> {
         match std::env::var_os("KUBECONFIG") {
-            Some(path) if !path.is_empty() => Self::attach(&options, PathBuf::from(path)),
+            Some(path) if !path.is_empty() => Self::attach(&options.name, Path::new(&path)).await,
             _ => Self::start_own(&options).await,
         }
     }
 
-    fn attach(options: &Options, kubeconfig: PathBuf) -> Result<Self> {
-        if !kubeconfig.is_file() {
-            bail!(
-                "KUBECONFIG names {}, which is not a file; unset it to start a control plane of our own",
-                kubeconfig.display()
-            );
-        }
-        let folder = new_folder(&options.name)?;
+    /// Attaches to a cluster that somebody else runs, and in which KWOK or real kubelets run the pods. Only one test at a time has such a cluster; it waits
+    /// for its turn. Namespaces and nodes that the bench made there are removed before and after.
+    ///
+    /// # Errors
+    /// The file is missing, or the cluster does not answer.
+    pub async fn attach(name: &str, kubeconfig: &Path) -> Result<Self> {
+        let path = kubeconfig.to_owned();
+        // Another test may have its turn for minutes.
+        let turn = tokio::task::spawn_blocking(move || Attached::take_turn(&path));
+        let attached = turn.await.context("wait for a turn")??;
         Ok(Self {
-            folder,
-            kubeconfig,
+            folder: new_folder(name)?,
+            kubeconfig: kubeconfig.to_owned(),
             finished: AtomicBool::new(false),
-            backend: Backend::Attached,
+            backend: Backend::Attached(attached),
             group: ProcessGroup::new()?,
         })
     }
@@ -112,7 +123,7 @@ impl ControlPlane {
         for component in Component::ALL {
             this.start_component(component).await?;
         }
-        this.wait_for_controllers().await?;
+        this.wait_for_service_account("default").await?;
         Ok(this)
     }
 
@@ -138,14 +149,14 @@ impl ControlPlane {
 
     /// Whether this is a cluster that somebody else runs.
     pub fn is_attached(&self) -> bool {
-        matches!(self.backend, Backend::Attached)
+        matches!(self.backend, Backend::Attached(_))
     }
 
     /// The API server's URL, and the file of its certificate authority where it is our own.
     pub async fn server(&self) -> Result<(String, Option<PathBuf>)> {
         match &self.backend {
             Backend::Own { plan, .. } => Ok((plan.server(), Some(plan.certificate()))),
-            Backend::Attached => {
+            Backend::Attached(_) => {
                 let config = config_of(&self.kubeconfig).await?;
                 let authority = match config.root_cert {
                     Some(certificates) => {
@@ -239,20 +250,22 @@ impl ControlPlane {
         Ok(())
     }
 
+    /// Creates a namespace that goes with this run, and waits until pods can be created in it.
+    pub async fn create_namespace(&self, name: &str) -> Result<()> {
+        let namespace =
+            serde_json::json!({"metadata": {"name": name, "labels": {BENCH_LABEL: "true"}}});
+        let namespace: Namespace = serde_json::from_value(namespace).context("a namespace")?;
+        let namespaces: Api<Namespace> = Api::all(self.client().await?);
+        let created = namespaces.create(&PostParams::default(), &namespace).await;
+        created.with_context(|| format!("create namespace {name}"))?;
+        self.wait_for_service_account(name).await
+    }
+
     /// kubectl as the bench's own user; fails in an attached cluster if no kubectl was built or is on the path.
     pub fn kubectl(&self) -> Command {
         match &self.backend {
             Backend::Own { plan, .. } => plan.tool("kubectl"),
-            Backend::Attached => {
-                let built = binaries::folder().join("kubectl");
-                let mut command = Command::new(if built.is_file() {
-                    built
-                } else {
-                    PathBuf::from("kubectl")
-                });
-                command.env("KUBECONFIG", &self.kubeconfig);
-                command
-            }
+            Backend::Attached(attached) => attached.kubectl(),
         }
     }
 
@@ -290,7 +303,7 @@ impl ControlPlane {
     fn own(&self, what: &str) -> Result<(&Plan, &Mutex<BTreeMap<Component, Process>>)> {
         match &self.backend {
             Backend::Own { plan, processes } => Ok((plan, processes)),
-            Backend::Attached => {
+            Backend::Attached(_) => {
                 bail!(
                     "{what}: this is the cluster of KUBECONFIG, whose processes are not ours; unset KUBECONFIG to test with a control plane of our own"
                 )
@@ -356,29 +369,36 @@ impl ControlPlane {
         Ok(answer == "ok")
     }
 
-    /// The first things that controllers make; pods are refused before.
-    async fn wait_for_controllers(&self) -> Result<()> {
-        let accounts: Api<ServiceAccount> = Api::namespaced(self.client().await?, "default");
-        wait::until(
-            START_LIMIT,
-            "the controller manager has made the service account default/default",
-            async || Ok(accounts.get_opt("default").await?.map(|_| ())),
-        )
+    /// The controller manager makes it; pods are refused before.
+    async fn wait_for_service_account(&self, namespace: &str) -> Result<()> {
+        let accounts: Api<ServiceAccount> = Api::namespaced(self.client().await?, namespace);
+        let what =
+            format!("the controller manager has made the service account {namespace}/default");
+        wait::until(START_LIMIT, what, async || {
+            Ok(accounts.get_opt("default").await?.map(|_| ()))
+        })
         .await
     }
 }
 
 impl Drop for ControlPlane {
     fn drop(&mut self) {
-        if self.finished.load(Ordering::Relaxed) {
-            self.group.end();
+        let failed = !self.finished.load(Ordering::Relaxed);
+        if failed {
+            self.dump();
+        }
+        self.group.end();
+        if let Backend::Attached(attached) = &self.backend
+            && let Err(why) = attached.clean()
+        {
+            eprintln!("bench: could not remove everything of ours from the cluster: {why:#}");
+        }
+        if !failed {
             if std::env::var_os("AGENTPOOL_KEEP").is_none() {
                 let _ = std::fs::remove_dir_all(&self.folder);
             }
             return;
         }
-        self.dump();
-        self.group.end();
         // What a failure needs is in the dump; the store is only large.
         let _ = std::fs::remove_dir_all(self.folder.join("etcd"));
         eprintln!(
@@ -390,33 +410,4 @@ impl Drop for ControlPlane {
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// A client for a kubeconfig file.
-pub async fn client_of(kubeconfig: &Path) -> Result<Client> {
-    Client::try_from(config_of(kubeconfig).await?)
-        .with_context(|| format!("a client for {}", kubeconfig.display()))
-}
-
-pub(crate) async fn config_of(path: &Path) -> Result<Config> {
-    let kubeconfig =
-        Kubeconfig::read_from(path).with_context(|| format!("read {}", path.display()))?;
-    Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default())
-        .await
-        .with_context(|| format!("use {}", path.display()))
-}
-
-/// `target/e2e/<name>-<pid>`, or with a number behind it when this process makes several.
-fn new_folder(name: &str) -> Result<PathBuf> {
-    static RUNS: AtomicUsize = AtomicUsize::new(0);
-    let target = std::env::var_os("CARGO_TARGET_DIR")
-        .map_or_else(|| binaries::repository().join("target"), PathBuf::from);
-    let folder = match RUNS.fetch_add(1, Ordering::Relaxed) {
-        0 => target.join(format!("e2e/{name}-{}", std::process::id())),
-        run => target.join(format!("e2e/{name}-{}-{run}", std::process::id())),
-    };
-    std::fs::create_dir_all(&folder)
-        .with_context(|| format!("make the folder of this run, {}", folder.display()))?;
-    // Components are started in it.
-    folder.canonicalize().context("find the folder of this run")
 }

@@ -8,6 +8,8 @@ use kube::api::PostParams;
 use kube::{Api, Client};
 use serde_json::json;
 
+use crate::controlplane::BENCH_LABEL;
+
 /// Bare pods of one service account. Roles are the caller's business, and so is a node to put them on.
 #[derive(Debug, Clone)]
 pub struct OperatorPods {
@@ -39,9 +41,10 @@ impl OperatorPods {
 
     /// Creates the namespace and the service account if they are missing, and `count` pods.
     pub async fn create(&self, client: &Client, count: usize) -> Result<()> {
-        let namespace: Namespace =
-            serde_json::from_value(json!({"metadata": {"name": self.namespace}}))
-                .context("a namespace")?;
+        let namespace: Namespace = serde_json::from_value(
+            json!({"metadata": {"name": self.namespace, "labels": {BENCH_LABEL: "true"}}}),
+        )
+        .context("a namespace")?;
         tolerate_existing(
             Api::all(client.clone())
                 .create(&PostParams::default(), &namespace)

@@ -9,7 +9,7 @@ use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
 #[tokio::test]
 async fn a_pod_loads_drains_and_goes_when_its_annotations_say() {
     let (control_plane, client) = with_gpus("delays", 3).await;
-    let pods: Api<Pod> = Api::default_namespaced(client.clone());
+    let pods: Api<Pod> = Api::namespaced(client.clone(), NAMESPACE);
     let note = Patch::Merge(json!({"metadata": {"annotations": {"note": "written meanwhile"}}}));
 
     let delays =
@@ -67,7 +67,7 @@ fn assert_took(what: &str, took: Duration, seconds: u64) {
 #[tokio::test]
 async fn the_grace_period_cuts_a_longer_drain_and_a_plain_pod_goes_at_once() {
     let (control_plane, client) = with_gpus("grace", 2).await;
-    let pods: Api<Pod> = Api::default_namespaced(client.clone());
+    let pods: Api<Pod> = Api::namespaced(client.clone(), NAMESPACE);
     pods.create(
         &PostParams::default(),
         &pod(
@@ -104,7 +104,7 @@ async fn the_grace_period_cuts_a_longer_drain_and_a_plain_pod_goes_at_once() {
 #[tokio::test]
 async fn readiness_can_be_taken_from_a_running_pod_and_given_back() {
     let (control_plane, client) = with_gpus("unready", 1).await;
-    let pods: Api<Pod> = Api::default_namespaced(client.clone());
+    let pods: Api<Pod> = Api::namespaced(client.clone(), NAMESPACE);
     let unready = |value: Value| {
         Patch::Merge(json!({"metadata": {"annotations": {"bench.agentpool.dev/unready": value}}}))
     };
@@ -127,7 +127,7 @@ async fn readiness_can_be_taken_from_a_running_pod_and_given_back() {
 async fn a_node_that_loses_its_gpus_takes_no_more_pods_and_a_drained_one_has_none() {
     let (control_plane, client) = with_gpus("nodes", 1).await;
     let nodes = Nodes::new(client.clone());
-    let pods: Api<Pod> = Api::default_namespaced(client.clone());
+    let pods: Api<Pod> = Api::namespaced(client.clone(), NAMESPACE);
     pods.create(&PostParams::default(), &pod("first", &json!({})))
         .await
         .unwrap();
@@ -156,7 +156,7 @@ async fn a_node_that_loses_its_gpus_takes_no_more_pods_and_a_drained_one_has_non
 #[tokio::test]
 async fn restarts_of_etcd_and_of_the_api_server_lose_nothing() {
     let (control_plane, client) = with_gpus("restarts", 1).await;
-    let maps: Api<ConfigMap> = Api::default_namespaced(client.clone());
+    let maps: Api<ConfigMap> = Api::namespaced(client.clone(), NAMESPACE);
     let map: ConfigMap = serde_json::from_value(json!({"metadata": {"name": "kept"}})).unwrap();
     maps.create(&PostParams::default(), &map).await.unwrap();
     for component in [Component::ApiServer, Component::Etcd] {
@@ -173,7 +173,7 @@ async fn restarts_of_etcd_and_of_the_api_server_lose_nothing() {
         kept.unwrap_or_else(|error| panic!("after the restart of {}: {error}", component.name()));
     }
     // The controllers and KWOK have come back too.
-    let deployments: Api<Deployment> = Api::default_namespaced(client.clone());
+    let deployments: Api<Deployment> = Api::namespaced(client.clone(), NAMESPACE);
     deployments
         .create(&PostParams::default(), &deployment("after", 1))
         .await
@@ -250,7 +250,7 @@ async fn the_audit_log_tells_who_wrote_what_and_two_control_planes_do_not_mix() 
 #[tokio::test]
 async fn a_run_that_did_not_finish_leaves_its_logs_and_objects() {
     let (control_plane, client) = with_gpus("kept", 1).await;
-    let deployments: Api<Deployment> = Api::default_namespaced(client);
+    let deployments: Api<Deployment> = Api::namespaced(client, NAMESPACE);
     deployments
         .create(&PostParams::default(), &deployment("evidence", 0))
         .await

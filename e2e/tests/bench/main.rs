@@ -21,10 +21,14 @@ use serde_json::{Value, json};
 
 const LIMIT: Duration = Duration::from_secs(60);
 
+/// Where the tests' own objects are.
+const NAMESPACE: &str = "bench-tests";
+
 /// A control plane with one node of so many whole GPUs.
 async fn with_gpus(name: &str, gpus: u32) -> (ControlPlane, Client) {
     let control_plane = ControlPlane::start(Options::new(name)).await.unwrap();
     let client = control_plane.client().await.unwrap();
+    control_plane.create_namespace(NAMESPACE).await.unwrap();
     let node = NodeSpec::whole("gpu-0", A100_80, gpus);
     Nodes::new(client.clone()).add(&node).await.unwrap();
     (control_plane, client)
@@ -72,7 +76,7 @@ async fn wait_for_pod(
     what: &str,
     test: impl Fn(Option<&Pod>) -> bool,
 ) -> Duration {
-    let pods: Api<Pod> = Api::default_namespaced(client.clone());
+    let pods: Api<Pod> = Api::namespaced(client.clone(), NAMESPACE);
     let start = Instant::now();
     wait::until(LIMIT, format!("pod {name} {what}"), async || {
         let pod = pods.get_opt(name).await?;
@@ -85,7 +89,7 @@ async fn wait_for_pod(
 
 /// Waits until so many pods of a Deployment are ready.
 async fn wait_for_ready(client: &Client, name: &str, replicas: i32) {
-    let deployments: Api<Deployment> = Api::default_namespaced(client.clone());
+    let deployments: Api<Deployment> = Api::namespaced(client.clone(), NAMESPACE);
     wait::until(
         LIMIT,
         format!("{replicas} pods of {name} are ready"),

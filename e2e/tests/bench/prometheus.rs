@@ -9,7 +9,7 @@ use kube::api::PostParams;
 #[tokio::test]
 async fn prometheus_scrapes_a_pod_on_its_own_address_and_answers_again_after_a_kill() {
     let (control_plane, client) = with_gpus("prometheus", 1).await;
-    let pods: Api<Pod> = Api::default_namespaced(client.clone());
+    let pods: Api<Pod> = Api::namespaced(client.clone(), NAMESPACE);
     pods.create(&PostParams::default(), &pod("server", &json!({})))
         .await
         .unwrap();
@@ -28,10 +28,10 @@ async fn prometheus_scrapes_a_pod_on_its_own_address_and_answers_again_after_a_k
         .unwrap();
     tokio::spawn(async move { axum::serve(listener, page).await });
 
-    let mut prometheus = Prometheus::start(&control_plane, &PrometheusOptions::new(["default"]))
+    let mut prometheus = Prometheus::start(&control_plane, &PrometheusOptions::new([NAMESPACE]))
         .await
         .unwrap();
-    let query = r#"requests_total{namespace="default", pod="server"}"#;
+    let query = r#"requests_total{namespace="bench-tests", pod="server"}"#;
     let scraped = wait::until(LIMIT, "the pod was scraped", async || {
         Ok(prometheus.query(query).await.ok())
     })

@@ -107,7 +107,7 @@ async fn errors_resets_and_silence_reach_the_client_and_end_with_their_guard() {
     let (control_plane, client) = with_gpus("faults", 1).await;
     let proxy = FaultProxy::start(&control_plane).await.unwrap();
     let through = client_through(&control_plane, &proxy).await;
-    let maps: Api<ConfigMap> = Api::default_namespaced(through.clone());
+    let maps: Api<ConfigMap> = Api::namespaced(through.clone(), NAMESPACE);
     maps.list(&ListParams::default()).await.unwrap();
 
     let fault = proxy.answer(Matcher::all().path("/configmaps"), 500);
@@ -143,7 +143,7 @@ async fn errors_resets_and_silence_reach_the_client_and_end_with_their_guard() {
         initial += 1;
     }
     assert!(initial > 0);
-    let direct: Api<ConfigMap> = Api::default_namespaced(client);
+    let direct: Api<ConfigMap> = Api::namespaced(client, NAMESPACE);
     let note = |text: &str| {
         Patch::Apply(
             json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "watched"}, "data": {"note": text}}),

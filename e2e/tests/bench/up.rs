@@ -5,12 +5,14 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use super::*;
+use agentpool_e2e::controlplane::Component;
 use kube::api::ListParams;
 
-/// Starts `bench up` with one node and waits for its kubeconfig.
-async fn up() -> (Child, PathBuf) {
+/// Starts `bench up` and waits for its kubeconfig.
+async fn up(arguments: &[&str]) -> (Child, PathBuf) {
     let mut child = Command::new(env!("CARGO_BIN_EXE_bench"))
-        .args(["up", "--node", "gpu-0=mig:1g.10gb*3+4g.40gb*1"])
+        .arg("up")
+        .args(arguments)
         .env_remove("KUBECONFIG")
         .stdout(Stdio::piped())
         .spawn()
@@ -69,7 +71,7 @@ async fn wait_until_nothing_runs(folder: &Path) {
 
 #[tokio::test]
 async fn ctrl_c_ends_everything_and_leaves_nothing() {
-    let (mut child, kubeconfig) = up().await;
+    let (mut child, kubeconfig) = up(&["--node", "gpu-0=mig:1g.10gb*3+4g.40gb*1"]).await;
     let folder = kubeconfig.parent().unwrap();
     let nodes: Api<k8s_openapi::api::core::v1::Node> = Api::all(client(&kubeconfig).await);
     assert_eq!(
@@ -94,7 +96,7 @@ async fn ctrl_c_ends_everything_and_leaves_nothing() {
 
 #[tokio::test]
 async fn no_process_survives_a_bench_that_was_killed() {
-    let (mut child, kubeconfig) = up().await;
+    let (mut child, kubeconfig) = up(&[]).await;
     let folder = kubeconfig.parent().unwrap();
     assert_eq!(processes_of(folder).len(), 5);
     signal(&child, "-KILL");
@@ -102,4 +104,53 @@ async fn no_process_survives_a_bench_that_was_killed() {
     wait_until_nothing_runs(folder).await;
     assert!(folder.join("audit.log").exists(), "what was logged is kept");
     std::fs::remove_dir_all(folder).unwrap();
+}
+
+#[tokio::test]
+async fn the_bench_works_in_a_cluster_of_somebody_else_and_leaves_nothing_there() {
+    let (mut child, kubeconfig) = up(&[]).await;
+    let run = kubeconfig.parent().unwrap();
+    let control_plane = ControlPlane::attach("attached", &kubeconfig).await.unwrap();
+    let client = control_plane.client().await.unwrap();
+    control_plane.create_namespace(NAMESPACE).await.unwrap();
+    let nodes = Nodes::new(client.clone());
+    nodes
+        .add(&NodeSpec::whole("gpu-0", A100_80, 1))
+        .await
+        .unwrap();
+    let deployments: Api<Deployment> = Api::namespaced(client.clone(), NAMESPACE);
+    deployments
+        .create(&Default::default(), &deployment("guest", 1))
+        .await
+        .unwrap();
+    wait_for_ready(&client, "guest", 1).await;
+
+    let refused = control_plane
+        .kill(Component::Etcd)
+        .await
+        .unwrap_err()
+        .to_string();
+    assert!(
+        refused.contains("etcd") && refused.contains("KUBECONFIG"),
+        "{refused}"
+    );
+    assert!(control_plane.audit().is_err());
+
+    tokio::task::spawn_blocking(move || control_plane.finish())
+        .await
+        .unwrap();
+    let nodes: Api<k8s_openapi::api::core::v1::Node> = Api::all(client.clone());
+    assert!(
+        nodes
+            .list(&ListParams::default())
+            .await
+            .unwrap()
+            .items
+            .is_empty()
+    );
+    let namespaces: Api<k8s_openapi::api::core::v1::Namespace> = Api::all(client);
+    assert!(namespaces.get_opt(NAMESPACE).await.unwrap().is_none());
+    signal(&child, "-TERM");
+    child.wait().unwrap();
+    wait_until_nothing_runs(run).await;
 }

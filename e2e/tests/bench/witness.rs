@@ -10,7 +10,7 @@ async fn the_witness_is_silent_while_the_scheduler_places_and_counts_what_happen
     let witness = Witness::start(client.clone(), WitnessRules::default())
         .await
         .unwrap();
-    let deployments: Api<Deployment> = Api::default_namespaced(client.clone());
+    let deployments: Api<Deployment> = Api::namespaced(client.clone(), NAMESPACE);
     deployments
         .create(&PostParams::default(), &deployment("coder", 3))
         .await
@@ -22,12 +22,12 @@ async fn the_witness_is_silent_while_the_scheduler_places_and_counts_what_happen
         .await
         .unwrap();
     wait::until(LIMIT, "two pods are gone", async || {
-        Ok((witness.counts("default", "coder").gone == 2).then_some(()))
+        Ok((witness.counts(NAMESPACE, "coder").gone == 2).then_some(()))
     })
     .await
     .unwrap();
     witness.assert_clean().await;
-    let counts = witness.counts("default", "coder");
+    let counts = witness.counts(NAMESPACE, "coder");
     assert_eq!(
         (
             counts.created,
@@ -46,7 +46,7 @@ async fn the_witness_catches_a_pod_placed_over_capacity_behind_the_schedulers_ba
     let witness = Witness::start(client.clone(), WitnessRules::default())
         .await
         .unwrap();
-    let pods: Api<Pod> = Api::default_namespaced(client.clone());
+    let pods: Api<Pod> = Api::namespaced(client.clone(), NAMESPACE);
     pods.create(&PostParams::default(), &pod("first", &json!({})))
         .await
         .unwrap();
@@ -66,10 +66,10 @@ async fn the_witness_catches_a_pod_placed_over_capacity_behind_the_schedulers_ba
 #[tokio::test]
 async fn the_witness_catches_a_pod_that_no_node_can_take() {
     let (control_plane, client) = with_gpus("unplaced", 1).await;
-    let witness = Witness::start(client.clone(), WitnessRules::default().namespace("default"))
+    let witness = Witness::start(client.clone(), WitnessRules::default().namespace(NAMESPACE))
         .await
         .unwrap();
-    let deployments: Api<Deployment> = Api::default_namespaced(client.clone());
+    let deployments: Api<Deployment> = Api::namespaced(client.clone(), NAMESPACE);
     deployments
         .create(&PostParams::default(), &deployment("greedy", 2))
         .await
