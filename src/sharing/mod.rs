@@ -4,7 +4,10 @@
 //! one planner orders the changes so that nothing is placed before what it needs is free. Plans are level-triggered: each
 //! tick plans anew from what is observed, so a crash at any step is just another starting point.
 
+mod cases;
+mod copies;
 mod decide;
+mod explain;
 mod fit;
 #[cfg(test)]
 mod fixtures;
@@ -21,6 +24,7 @@ mod planner;
 mod properties;
 mod residents;
 mod resume;
+mod room;
 mod survey;
 mod swap;
 mod time_slicing;
@@ -84,7 +88,7 @@ pub fn plan(
     memory.retain(shape.agents.iter().map(|agent| agent.name.as_str()));
     let decided = match shape.strategy {
         Strategy::TimeSlicing { .. } => {
-            time_slicing::decide(&market, &surveyed, decision, &mut memory, now)
+            copies::decide(&market, &surveyed, decision, &mut memory, now)
         }
         Strategy::WholeGpu | Strategy::Mig => {
             decide::decide(&market, surveyed.capacity, decision, &mut memory, now)
