@@ -12,5 +12,6 @@ pub mod load;
 pub mod operator;
 pub mod prometheus;
 pub mod proxy;
+pub mod stage;
 pub mod wait;
 pub mod witness;

@@ -1,0 +1,106 @@
+//! Scenario 1: whole GPUs.
+
+use agentpool_e2e::controlplane::nodes::{A100_80, NodeSpec};
+use agentpool_e2e::load::{AgentLoad, Piece, Process, Work};
+use agentpool_e2e::stage::{AgentWorkload, LIMIT, Stage, StageOptions};
+use serde_json::{Value, json};
+use std::time::Duration;
+
+/// A pool on whole GPUs that reacts as fast as it may.
+fn pool(gpus: u32, agents: &[Value]) -> Value {
+    json!({
+        "apiVersion": "agentpool.dev/v1alpha1",
+        "kind": "AgentPool",
+        "metadata": { "name": "team", "namespace": "agents" },
+        "spec": {
+            "mode": "Auto",
+            "devices": [{ "name": "a100", "gpus": gpus, "sharing": { "type": "WholeGPU" } }],
+            "policy": {
+                "interval": "1s", "demandWindow": "5s", "drain": "5s", "actuationLag": "0s",
+                "behavior": { "scaleDown": { "stabilizationWindowSeconds": 0 } },
+                "disruption": { "maxConcurrent": 4 }
+            },
+            "agents": agents,
+        }
+    })
+}
+
+fn load(agent: &str, steps: &[(f64, f64)]) -> AgentLoad {
+    let pieces = steps
+        .iter()
+        .map(|&(seconds, rate)| Piece { seconds, rate })
+        .collect();
+    AgentLoad {
+        agent: agent.to_owned(),
+        process: Process::Poisson(pieces),
+        work: Work::Exponential,
+        seed: 7,
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn replicas_follow_a_load_that_drifts_between_four_agents_and_minimum_shares_hold() {
+    let stage = Stage::start(StageOptions::new(
+        "whole",
+        vec![
+            NodeSpec::whole("gpu-a", A100_80, 4),
+            NodeSpec::whole("gpu-b", A100_80, 4),
+        ],
+    ))
+    .await
+    .unwrap();
+    let names = ["coordinator", "nlp", "vision", "reasoning"];
+    let agents: Vec<AgentWorkload> = names
+        .iter()
+        .map(|name| AgentWorkload::new(*name, 10.0))
+        .collect();
+    for agent in &agents {
+        stage.deploy(agent).await.unwrap();
+    }
+    let items: Vec<Value> = agents
+        .iter()
+        .map(|agent| agent.agent("Medium", "1", 8))
+        .collect();
+    // First nlp is hungry, then vision; the others have a little load all the time.
+    let driver = stage.drive(
+        &[
+            load("coordinator", &[(600.0, 2.0)]),
+            load("nlp", &[(45.0, 35.0), (600.0, 2.0)]),
+            load("vision", &[(45.0, 2.0), (600.0, 35.0)]),
+            load("reasoning", &[(600.0, 2.0)]),
+        ],
+        Duration::from_secs(600),
+    );
+    stage.apply(&pool(8, &items)).await.unwrap();
+    let replicas = |pool: &agentpool::api::AgentPool, name: &str| {
+        pool.status
+            .iter()
+            .flat_map(|s| &s.agents)
+            .find(|a| a.name == name)
+            .map_or(0, |a| a.replicas)
+    };
+    stage
+        .wait_pool("team", "nlp has at least 4 replicas", LIMIT, |p| {
+            replicas(p, "nlp") >= 4
+        })
+        .await
+        .unwrap();
+    let moved = stage
+        .wait_pool("team", "vision has at least 4 replicas", LIMIT, |p| {
+            replicas(p, "vision") >= 4
+        })
+        .await
+        .unwrap();
+    for name in names {
+        assert!(
+            replicas(&moved, name) >= 1,
+            "{name} lost its minimum share of one GPU"
+        );
+    }
+    stage
+        .wait_ready("vision", stage.replicas("vision").await.unwrap())
+        .await
+        .unwrap();
+    driver.stop();
+    stage.finish().await.unwrap();
+}
