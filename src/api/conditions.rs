@@ -57,22 +57,14 @@ pub struct Verdict {
 }
 
 impl Verdict {
-    /// A verdict; messages longer than the API server takes (32 KiB) are cut at 1 KiB, as events are.
+    /// A verdict; its message is cut by [`clip`].
     pub fn new(
         kind: ConditionType,
         holds: bool,
         reason: &'static str,
         message: impl Into<String>,
     ) -> Self {
-        let mut message: String = message.into();
-        if message.len() > 1024 {
-            let end = (0..=1021)
-                .rev()
-                .find(|&i| message.is_char_boundary(i))
-                .unwrap_or(0);
-            message.truncate(end);
-            message.push_str("...");
-        }
+        let message = clip(message.into());
         Self {
             kind,
             holds,
@@ -80,6 +72,19 @@ impl Verdict {
             message,
         }
     }
+}
+
+/// Cuts a message at 1 KiB, at a character: what status takes, and what an event does.
+pub fn clip(mut message: String) -> String {
+    if message.len() > 1024 {
+        let end = (0..=1021)
+            .rev()
+            .find(|&i| message.is_char_boundary(i))
+            .unwrap_or(0);
+        message.truncate(end);
+        message.push_str("...");
+    }
+    message
 }
 
 /// Merges the verdicts of a tick into the conditions of status: the transition time changes only when the status does.

@@ -1,6 +1,7 @@
 //! Wiring and the only writes: observe, apply, report; and who may write.
 
 mod apply;
+mod backoff;
 pub mod cache;
 mod claims;
 mod config;

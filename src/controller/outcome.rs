@@ -2,7 +2,7 @@
 
 use super::observe::View;
 use crate::allocation::Allotment;
-use crate::api::conditions::{ConditionType as C, Verdict};
+use crate::api::conditions::{ConditionType as C, Verdict, clip};
 use crate::api::{AgentStatus, CapacityStatus, Mode, ValidPool};
 use crate::sharing::{HoldReason, Observed, Plan, Survey};
 use crate::signals::{AgentSignal, Freshness};
@@ -28,7 +28,7 @@ pub struct Outcome<'a> {
     /// Learned actuation lag.
     pub lag: Option<Duration>,
     /// The first write of this tick that failed, if any.
-    pub failure: Option<&'a str>,
+    pub failure: Option<String>,
 }
 
 impl Outcome<'_> {
@@ -55,7 +55,10 @@ impl Outcome<'_> {
                     target_share: allotment.target.to_string(),
                     realized_share: self.survey.agents[i].realized.to_string(),
                     replicas: observed.replicas,
-                    desired_replicas: quantum.as_ref().map(|q| q.replicas),
+                    desired_replicas: quantum
+                        .as_ref()
+                        .map(|q| q.replicas)
+                        .filter(|n| *n != observed.replicas),
                     desired_gpu_resource: wanted.filter(|w| resource.as_ref() != Some(w)),
                     gpu_resource: resource,
                     signals: self
@@ -67,8 +70,15 @@ impl Outcome<'_> {
                     reason: refusal
                         .map_or(allotment.reason.as_str(), |r| r.reason)
                         .to_owned(),
-                    message: refusal.map_or_else(|| self.numbers(i), |r| r.message.clone()),
-                    hold: hold.map(|h| format!("{}: {}", h.reason.as_str(), h.message)),
+                    message: {
+                        let message =
+                            refusal.map_or_else(|| self.numbers(i), |r| r.message.clone());
+                        match &hold {
+                            Some(hold) => clip(format!("{message}; held: {}", hold.message)),
+                            None => clip(message),
+                        }
+                    },
+                    hold: hold.map(|h| h.reason.as_str().to_owned()),
                 }
             })
             .collect()
@@ -130,7 +140,7 @@ impl Outcome<'_> {
                 .any(|a| a.rolling || a.restore.is_some());
         let reconciling = match (
             &stalled.holds,
-            self.failure,
+            self.failure.as_deref(),
             moving && self.pool.may_write(),
         ) {
             (true, ..) => Verdict::new(C::Reconciling, false, "Stalled", "nothing is under way"),

@@ -147,13 +147,11 @@ async fn live(shared: Arc<Shared>, mut pool: watch::Receiver<Arc<AgentPool>>) {
             .await;
         drop(timer);
         last = Instant::now();
+        let panicked = tick.is_err();
         let tick = tick.unwrap_or_else(|_| {
             // The panic hook has counted and logged it. What the pool remembered may be half changed: start afresh.
             state = State::default();
-            Tick {
-                failed: true,
-                ..Tick::default()
-            }
+            Tick::default()
         });
         if let Some(wanted) = tick.interval.filter(|wanted| *wanted != every) {
             every = wanted;
@@ -161,7 +159,7 @@ async fn live(shared: Arc<Shared>, mut pool: watch::Receiver<Arc<AgentPool>>) {
             ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
             ticks.reset();
         }
-        failures = if tick.failed {
+        failures = if panicked {
             failures.saturating_add(1)
         } else {
             0

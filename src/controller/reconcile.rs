@@ -1,6 +1,7 @@
 //! One tick of one pool: admit, observe, allocate, plan, apply, report.
 
-use super::apply::{Applier, Done};
+use super::apply::{Applier, Done, agent_of};
+use super::backoff::Backoff;
 use super::observe::{View, view};
 use super::outcome::Outcome;
 use super::readings::{Readings, falls_back};
@@ -25,6 +26,7 @@ pub struct State {
     lag: Lag,
     started_pods: BTreeSet<Arc<str>>,
     reporter: Reporter,
+    backoff: Backoff,
 }
 
 impl Default for State {
@@ -36,6 +38,7 @@ impl Default for State {
             lag,
             started_pods: BTreeSet::new(),
             reporter: Reporter::default(),
+            backoff: Backoff::default(),
         }
     }
 }
@@ -45,10 +48,6 @@ impl Default for State {
 pub struct Tick {
     /// Changes that were made.
     pub done: Vec<Done>,
-    /// A write failed, other than by losing a race: try again later, not at once.
-    pub failed: bool,
-    /// The first write that failed, for status.
-    pub failure: Option<String>,
     /// When the pool is to be looked at again.
     pub interval: Option<Duration>,
 }
@@ -63,7 +62,7 @@ pub async fn reconcile(shared: &Shared, pool: &AgentPool, state: &mut State, scr
     let seen = observe(shared, &valid, state, scrape).await;
     let decision = allocate(&valid, &seen);
     let plan = plan(shared, &valid, &seen, &decision, state);
-    let mut tick = apply(shared, &valid, &seen, &plan).await;
+    let mut tick = apply(shared, &valid, &seen, &plan, &mut state.backoff).await;
     report(
         shared, pool, &valid, &seen, &decision, &plan, state, &mut tick,
     )
@@ -240,11 +239,23 @@ fn plan(
     plan
 }
 
-async fn apply(shared: &Shared, pool: &ValidPool, seen: &Seen, plan: &Plan) -> Tick {
+async fn apply(
+    shared: &Shared,
+    pool: &ValidPool,
+    seen: &Seen,
+    plan: &Plan,
+    backoff: &mut Backoff,
+) -> Tick {
     let mut tick = Tick::default();
     if !pool.may_write() || !shared.writer.leads() {
         return tick;
     }
+    let stepping = |name: &str| {
+        plan.steps
+            .iter()
+            .any(|step| pool.agents[agent_of(step)].name == name)
+    };
+    backoff.keep(stepping);
     let applier = Applier {
         writer: &shared.writer,
         caches: &shared.caches,
@@ -252,8 +263,13 @@ async fn apply(shared: &Shared, pool: &ValidPool, seen: &Seen, plan: &Plan) -> T
         view: &seen.view,
     };
     for step in &plan.steps {
+        let agent = &pool.agents[agent_of(step)].name;
+        if backoff.holds(agent, seen.now) {
+            continue;
+        }
         match applier.apply(step).await {
             Ok(done) => {
+                backoff.clear(agent);
                 shared.metrics.observe_scrape_to_write(seen.read.elapsed());
                 tick.done.extend(done);
             }
@@ -263,12 +279,7 @@ async fn apply(shared: &Shared, pool: &ValidPool, seen: &Seen, plan: &Plan) -> T
             Err(error) => {
                 tracing::warn!(pool = pool.key(), %error, ?step, "a step failed");
                 shared.metrics.count_reconcile_error("Write");
-                tick.failed = true;
-                tick.failure = Some(format!(
-                    "agent {}: {error}",
-                    pool.agents[super::apply::agent_of(step)].name
-                ));
-                break;
+                backoff.failed(agent, seen.now, error.to_string());
             }
         }
     }
@@ -314,7 +325,7 @@ async fn report(
         decision,
         plan,
         lag: state.lag.is_learned().then(|| state.lag.get()),
-        failure: tick.failure.as_deref(),
+        failure: state.backoff.why(),
     };
     let report = Report {
         verdicts: outcome.verdicts(),
@@ -339,7 +350,6 @@ async fn report(
     {
         tracing::warn!(pool = pool.key(), %error, "status was not written");
         shared.metrics.count_reconcile_error("Status");
-        tick.failed = true;
     }
 }
 
@@ -367,7 +377,7 @@ async fn refuse(shared: &Shared, pool: &AgentPool, state: &mut State, invalid: &
         lag: None,
         agents: Vec::new(),
     };
-    let mut tick = Tick {
+    let tick = Tick {
         interval: Some(Duration::from_secs(60)),
         ..Tick::default()
     };
@@ -383,7 +393,9 @@ async fn refuse(shared: &Shared, pool: &AgentPool, state: &mut State, invalid: &
                 shared.clock.now(),
             )
             .await;
-        tick.failed = written.is_err_and(|error| !error.is_race());
+        if let Err(error) = written {
+            tracing::warn!(namespace, name, %error, "status was not written");
+        }
     }
     tick
 }

@@ -17,7 +17,12 @@ const QUIET: Duration = Duration::from_secs(30);
 pub struct Reporter {
     last: Option<AgentPoolStatus>,
     at: Option<Duration>,
+    /// After a failure: not before.
+    again: Duration,
 }
+
+/// Pause after a status write that failed: the pool goes on deciding meanwhile.
+const AFTER_FAILURE: Duration = Duration::from_secs(5);
 
 /// The status of a tick, without time.
 #[derive(Debug)]
@@ -68,13 +73,15 @@ impl Reporter {
             agents: report.agents,
         };
         let quiet = self.at.is_some_and(|at| now.saturating_sub(at) < QUIET);
-        if self.last.is_some() && !is_due(&old, &next, quiet) {
+        if now < self.again || (self.last.is_some() && !is_due(&old, &next, quiet)) {
             return Ok(false);
         }
         let api = Api::<AgentPool>::namespaced(writer.client().clone(), namespace);
+        self.again = now + AFTER_FAILURE;
         writer
             .status(&api, name, json!({ "status": body(&old, &next) }))
             .await?;
+        self.again = Duration::ZERO;
         self.last = Some(next);
         self.at = Some(now);
         Ok(true)
@@ -135,7 +142,7 @@ fn is_due(old: &AgentPoolStatus, next: &AgentPoolStatus, quiet: bool) -> bool {
     let explained = |s: &AgentPoolStatus| -> Vec<_> {
         s.agents
             .iter()
-            .map(|a| (a.reason.clone(), a.signals.clone(), hold_reason(a)))
+            .map(|a| (a.reason.clone(), a.signals.clone(), a.hold.clone()))
             .collect()
     };
     conditions(old, false) != conditions(next, false)
@@ -144,13 +151,6 @@ fn is_due(old: &AgentPoolStatus, next: &AgentPoolStatus, quiet: bool) -> bool {
         || old.agents.iter().zip(&next.agents).any(|(o, n)| {
             moved(&o.target_share, &n.target_share) || moved(&o.realized_share, &n.realized_share)
         })
-}
-
-fn hold_reason(agent: &AgentStatus) -> Option<String> {
-    agent
-        .hold
-        .as_ref()
-        .and_then(|hold| hold.split(':').next().map(str::to_owned))
 }
 
 /// Moved by more than a tenth.

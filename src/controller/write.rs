@@ -29,8 +29,16 @@ pub enum WriteError {
     #[error("no answer from the API server within {0:?}")]
     TimedOut(Duration),
     /// The API server refused it or could not be reached.
-    #[error("{0}")]
+    #[error("{}", in_words(.0))]
     Api(#[from] kube::Error),
+}
+
+/// What the API server said, without the structure around it.
+fn in_words(error: &kube::Error) -> String {
+    match error {
+        kube::Error::Api(status) => format!("{} ({})", status.message, status.code),
+        other => other.to_string(),
+    }
 }
 
 impl WriteError {

@@ -1,0 +1,89 @@
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// First pause after a failure; doubled with every further one.
+const FIRST: Duration = Duration::from_secs(1);
+/// Longest pause.
+const LONGEST: Duration = Duration::from_secs(60);
+
+/// Agents whose last write failed: each waits by itself, the others of the pool go on.
+#[derive(Debug, Default)]
+pub struct Backoff {
+    agents: BTreeMap<String, Failure>,
+}
+
+#[derive(Debug)]
+struct Failure {
+    times: u32,
+    until: Duration,
+    why: String,
+}
+
+impl Backoff {
+    /// Whether the agent waits at `now`.
+    pub fn holds(&self, agent: &str, now: Duration) -> bool {
+        self.agents.get(agent).is_some_and(|f| now < f.until)
+    }
+
+    /// A write for the agent went through.
+    pub fn clear(&mut self, agent: &str) {
+        self.agents.remove(agent);
+    }
+
+    /// A write for the agent failed.
+    pub fn failed(&mut self, agent: &str, now: Duration, why: String) {
+        let times = self.agents.get(agent).map_or(0, |f| f.times);
+        let pause = FIRST
+            .saturating_mul(2u32.saturating_pow(times.min(6)))
+            .min(LONGEST);
+        let failure = Failure {
+            times: times + 1,
+            until: now + pause,
+            why,
+        };
+        self.agents.insert(agent.to_owned(), failure);
+    }
+
+    /// Keeps only agents that have a step to take: what is no longer wanted has not failed.
+    pub fn keep(&mut self, wanted: impl Fn(&str) -> bool) {
+        self.agents.retain(|agent, _| wanted(agent));
+    }
+
+    /// What failed last, of the first agent that waits.
+    pub fn why(&self) -> Option<String> {
+        self.agents
+            .iter()
+            .next()
+            .map(|(agent, f)| format!("agent {agent}: {} (tried {} times)", f.why, f.times))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const fn s(seconds: u64) -> Duration {
+        Duration::from_secs(seconds)
+    }
+
+    #[test]
+    fn pauses_double_up_to_a_minute_and_end_with_success() {
+        let mut backoff = Backoff::default();
+        for pause in [1, 2, 4, 8, 16, 32, 60, 60] {
+            backoff.failed("a", s(100), "no".into());
+            assert!(backoff.holds("a", s(100 + pause) - Duration::from_millis(1)));
+            assert!(!backoff.holds("a", s(100 + pause)));
+        }
+        assert!(!backoff.holds("b", s(100)));
+        backoff.clear("a");
+        assert!(backoff.why().is_none());
+    }
+
+    #[test]
+    fn what_is_no_longer_wanted_has_not_failed() {
+        let mut backoff = Backoff::default();
+        backoff.failed("a", s(1), "no".into());
+        backoff.keep(|agent| agent == "b");
+        assert!(backoff.why().is_none());
+    }
+}
