@@ -63,6 +63,17 @@ impl Settings {
             memory: Duration::from_secs(60),
         }
     }
+
+    /// The settings for a metrics server that is asked every `interval` but scrapes at a pace of its own, commonly every
+    /// 15 s to 60 s: stale after 90 s, frozen after 3 minutes.
+    pub fn of_server(interval: Duration, longest_window: Duration) -> Self {
+        Self {
+            stale_after: (interval * 5).max(Duration::from_secs(90)),
+            frozen_after: (interval * 5).max(Duration::from_secs(180)),
+            memory: Duration::from_secs(120),
+            ..Self::new(interval, longest_window)
+        }
+    }
 }
 
 /// A pod of the agent that exists at a tick.

@@ -217,7 +217,8 @@ impl PodState {
         if self.expected(now, settings) {
             ring.add_expected(previous, now);
         }
-        if self.fresh(now, settings) {
+        // One sample alone is no evidence of a rate; the second one credits the time since the first.
+        if self.fresh(now, settings) && self.rate().is_some() {
             ring.add_known(self.credited, now);
             self.credited = self.credited.max(now);
         }

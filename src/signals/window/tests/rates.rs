@@ -178,3 +178,28 @@ fn requests_that_an_engine_drops_make_no_negative_rate() {
         }
     );
 }
+
+#[test]
+fn one_sample_alone_is_no_evidence_of_an_idle_agent() {
+    let mut driver = Driver::new();
+    driver.tracker = Tracker::new(Settings::of_server(SECOND, at(120.0)));
+    let first = PodSample::new(0.0, 0.0, 0.0, driver.now);
+    for tick in 0..60 {
+        driver.now += SECOND;
+        let second = PodSample::new(120.0, 0.0, 0.0, first.at + at(30.0));
+        let latest = if tick < 30 { first } else { second };
+        driver
+            .tracker
+            .observe(driver.now, &[pod("a", true)], [("a", Ok(latest))]);
+        let signal = driver.signal();
+        if tick < 30 {
+            assert_eq!(
+                (signal.load, signal.freshness),
+                (Load::Unknown, Freshness::Warming),
+                "{tick}"
+            );
+        } else {
+            assert_near(rate(&signal), 4.0);
+        }
+    }
+}
