@@ -60,39 +60,6 @@ fn is_dns_name(text: &str, max: usize, dots: bool) -> bool {
     text.len() <= max && text.split('.').all(label) && (dots || !text.contains('.'))
 }
 
-/// A named Prometheus server.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct MetricSource {
-    pub(super) name: String,
-    pub(super) url: http::Uri,
-}
-
-/// `NAME=URL`, for example `prom=http://prometheus.monitoring:9090`.
-pub(super) fn metric_source(text: &str) -> Result<MetricSource, String> {
-    let (name, url) = text
-        .split_once('=')
-        .ok_or("must be NAME=URL, for example prom=http://prometheus.monitoring:9090")?;
-    let name = dns_label(name).map_err(|e| format!("the name {name:?} {e}"))?;
-    let url: http::Uri = url
-        .parse()
-        .map_err(|e| format!("{url:?} is not a URL ({e})"))?;
-    if url.scheme_str() != Some("http") {
-        return Err(format!(
-            "{url} must begin with http:// (put a proxy in front of a server that speaks TLS)"
-        ));
-    }
-    let host = url.host().unwrap_or_default();
-    if host.is_empty() || url.authority().is_some_and(|a| a.as_str().contains('@')) {
-        return Err(format!("{url} must name a host, and no user or password"));
-    }
-    if url.query().is_some() {
-        return Err(format!(
-            "{url} must have no query: the operator adds its own"
-        ));
-    }
-    Ok(MetricSource { name, url })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -131,32 +98,6 @@ mod tests {
         assert!(dns_subdomain("a.b-1").is_ok());
         for text in ["", ".", "a.", ".a", "a..b", "a.-b"] {
             assert!(dns_subdomain(text).is_err(), "{text:?}");
-        }
-    }
-
-    #[test]
-    fn a_metric_source_is_a_name_and_an_http_url() {
-        let source = metric_source("prom=http://prometheus.monitoring:9090/sub");
-        assert_eq!(
-            source.map(|s| (s.name, s.url.to_string())),
-            Ok((
-                "prom".to_owned(),
-                "http://prometheus.monitoring:9090/sub".to_owned()
-            ))
-        );
-        for (text, hint) in [
-            ("prom", "NAME=URL"),
-            ("=http://x", "name"),
-            ("Prom=http://x", "lower-case"),
-            ("prom=x", "http://"),
-            ("prom=https://x", "http://"),
-            ("prom=ftp://x", "http://"),
-            ("prom=http://u:p@x", "password"),
-            ("prom=http://x?a=b", "query"),
-            ("prom=http://", "URL"),
-        ] {
-            let error = metric_source(text).err().unwrap_or_default();
-            assert!(error.contains(hint), "{text}: {error:?}");
         }
     }
 

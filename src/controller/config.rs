@@ -1,4 +1,5 @@
 use crate::controller::leadership::LeaderState;
+use crate::signals::prometheus::Server;
 use crate::telemetry::{Health, Metrics};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -12,7 +13,7 @@ pub struct RunConfig {
     /// Which pools it serves.
     pub scope: Scope,
     /// Prometheus servers that a pool may refer to, by name.
-    pub metric_sources: BTreeMap<String, http::Uri>,
+    pub metric_sources: BTreeMap<String, Server>,
     /// Where `/metrics`, `/healthz` and `/readyz` are served.
     pub listen: SocketAddr,
     /// Bounds of one scrape, and of all together.

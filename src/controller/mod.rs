@@ -24,6 +24,7 @@ pub use write::{GPU_MANAGER, PODS_MANAGER, REPLICAS_MANAGER, STATUS_MANAGER};
 
 use crate::api::AgentPool;
 use crate::signals::Clock;
+use crate::signals::prometheus::{self, Source};
 use crate::signals::scrape::{Limits, Scraper};
 use cache::{Caches, Wake};
 use claims::Claims;
@@ -71,6 +72,16 @@ pub async fn run(wiring: Wiring) -> Result<(), kube::Error> {
         claims: Claims::default(),
         writer: Writer::new(client.clone(), leader, metrics.clone(), config.api_timeout),
         scraper: Scraper::new(limits, clock),
+        sources: config
+            .metric_sources
+            .iter()
+            .map(|(name, server)| {
+                (
+                    name.clone(),
+                    Source::new(server.clone(), prometheus::Limits::default(), clock),
+                )
+            })
+            .collect(),
         clock,
         recorder: Recorder::new(
             client.clone(),

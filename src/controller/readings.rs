@@ -3,11 +3,14 @@
 use super::observe::View;
 use crate::api::{Engine, StaleAction, ValidMetrics, ValidPool};
 use crate::signals::dialect::{CustomMetrics, Dialect, Dialects};
+use crate::signals::prometheus::{PodName, Source};
 use crate::signals::scrape::{Scraper, Target};
 use crate::signals::{
-    AgentSignal, Clock, Fallback, OnStale, Pod, PodSample, Problem, Settings, Tracker, after_stale,
+    AgentSignal, Fallback, OnStale, Pod, PodSample, Problem, Scrape, Settings, Tracker, after_stale,
 };
 use crate::telemetry::{Metrics, ScrapeOutcome};
+use futures::FutureExt;
+use futures::future::BoxFuture;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,10 +18,17 @@ use std::time::Duration;
 /// Longest window that a pool is prepared for: the pace may slow down as lag is learned.
 const LONGEST_WINDOW: Duration = Duration::from_secs(4 * 3600);
 
+/// Pause between two questions to a Prometheus server.
+const QUERY_EVERY: Duration = Duration::from_secs(5);
+
+/// A sample of a Prometheus server is stale when it is older: three scrapes at the 30 s that most installations choose.
+const STALE_IN_PROMETHEUS: Duration = Duration::from_secs(90);
+
 /// The trackers of a pool's agents, and how their pages are read.
 #[derive(Debug, Default)]
 pub struct Readings {
     agents: BTreeMap<String, Reading>,
+    queried: Option<Duration>,
 }
 
 #[derive(Debug)]
@@ -27,9 +37,11 @@ struct Reading {
     dialects: Arc<Dialects>,
     tracker: Tracker,
     interval: Duration,
+    queried: bool,
 }
 
-type Samples = BTreeMap<Arc<str>, Result<PodSample, Problem>>;
+/// What one round gave, by pod uid.
+pub type Samples = BTreeMap<Arc<str>, Result<PodSample, Problem>>;
 
 fn dialects(metrics: &ValidMetrics) -> Dialects {
     let only = match (metrics.engine, &metrics.custom) {
@@ -48,22 +60,36 @@ fn dialects(metrics: &ValidMetrics) -> Dialects {
     only.map_or_else(Dialects::detect, Dialects::only)
 }
 
+/// How the pool's samples are judged.
+fn settings(pool: &ValidPool) -> Settings {
+    let longest = pool.pace.window.max(LONGEST_WINDOW);
+    if pool.prometheus.is_none() {
+        return Settings::new(pool.interval, longest);
+    }
+    let settings = Settings::new(pool.interval.max(QUERY_EVERY), longest);
+    Settings {
+        stale_after: STALE_IN_PROMETHEUS,
+        frozen_after: STALE_IN_PROMETHEUS * 2,
+        ..settings
+    }
+}
+
 impl Readings {
     /// Keeps the trackers of agents that are as they were, starts those of new or changed ones, drops the others.
     pub fn fit(&mut self, pool: &ValidPool) {
         let mut kept = std::mem::take(&mut self.agents);
         for agent in &pool.agents {
-            let before = kept
-                .remove(&agent.name)
-                .filter(|r| r.metrics == agent.metrics && r.interval == pool.interval);
+            let before = kept.remove(&agent.name).filter(|r| {
+                r.metrics == agent.metrics
+                    && r.interval == pool.interval
+                    && r.queried == pool.prometheus.is_some()
+            });
             let reading = before.unwrap_or_else(|| Reading {
                 metrics: agent.metrics.clone(),
                 dialects: Arc::new(dialects(&agent.metrics)),
-                tracker: Tracker::new(Settings::new(
-                    pool.interval,
-                    pool.pace.window.max(LONGEST_WINDOW),
-                )),
+                tracker: Tracker::new(settings(pool)),
                 interval: pool.interval,
+                queried: pool.prometheus.is_some(),
             });
             self.agents.insert(agent.name.clone(), reading);
         }
@@ -71,13 +97,12 @@ impl Readings {
 
     /// One round of scrapes, all agents at once.
     pub async fn scrape(
-        &mut self,
+        &self,
         pool: &ValidPool,
         view: &View,
         scraper: &Scraper,
-        clock: Clock,
         metrics: &Metrics,
-    ) {
+    ) -> Samples {
         let mut samples = Samples::new();
         let mut targets = Vec::new();
         for (agent, seen) in pool.agents.iter().zip(&view.agents) {
@@ -102,7 +127,53 @@ impl Readings {
             metrics.count_scrape(outcome(&scrape.result));
             samples.insert(scrape.pod_uid, scrape.result);
         }
-        self.take(pool, view, &samples, clock.now());
+        samples
+    }
+
+    /// Whether a Prometheus server is to be asked again: it knows nothing new before it has scraped again.
+    pub fn is_query_due(&mut self, now: Duration) -> bool {
+        let due = self
+            .queried
+            .is_none_or(|at| now.saturating_sub(at) >= QUERY_EVERY);
+        if due {
+            self.queried = Some(now);
+        }
+        due
+    }
+
+    /// One round of queries, all agents at once.
+    pub async fn query(
+        &self,
+        pool: &ValidPool,
+        view: &View,
+        source: &Source,
+        metrics: &Metrics,
+    ) -> Samples {
+        let mut queries: Vec<BoxFuture<'_, Vec<Scrape>>> = Vec::new();
+        for (agent, seen) in pool.agents.iter().zip(&view.agents) {
+            let Some(reading) = self.agents.get(&agent.name) else {
+                continue;
+            };
+            let pods: Vec<PodName> = seen
+                .pods
+                .iter()
+                .map(|(name, pod)| PodName {
+                    uid: pod.uid.clone(),
+                    name: name.as_str().into(),
+                })
+                .collect();
+            queries.push(
+                async move { source.read(&pool.namespace, &pods, &reading.dialects).await }.boxed(),
+            );
+        }
+        let answers = futures::future::join_all(queries).await;
+        let scrapes = answers
+            .into_iter()
+            .flatten()
+            .inspect(|scrape| metrics.count_scrape(outcome(&scrape.result)));
+        scrapes
+            .map(|scrape| (scrape.pod_uid, scrape.result))
+            .collect()
     }
 
     /// Takes what one round gave.

@@ -120,16 +120,7 @@ async fn observe(shared: &Shared, pool: &ValidPool, state: &mut State, scrape: b
     state.readings.fit(pool);
     let before = view(pool, &shared.caches, &shared.claims);
     if scrape {
-        state
-            .readings
-            .scrape(
-                pool,
-                &before,
-                &shared.scraper,
-                shared.clock,
-                &shared.metrics,
-            )
-            .await;
+        read(shared, pool, &before, &mut state.readings).await;
     }
     let read = Instant::now();
     // The scrape took time: what is decided upon is the cluster as it is after it.
@@ -157,6 +148,27 @@ async fn observe(shared: &Shared, pool: &ValidPool, state: &mut State, scrape: b
         read,
         now,
     }
+}
+
+/// One round of readings, from wherever the pool's signals come.
+async fn read(shared: &Shared, pool: &ValidPool, view: &View, readings: &mut Readings) {
+    let samples = match &pool.prometheus {
+        None => {
+            readings
+                .scrape(pool, view, &shared.scraper, &shared.metrics)
+                .await
+        }
+        Some(name) => {
+            let Some(source) = shared.sources.get(name) else {
+                return;
+            };
+            if !readings.is_query_due(shared.clock.now()) {
+                return;
+            }
+            readings.query(pool, view, source, &shared.metrics).await
+        }
+    };
+    readings.take(pool, view, &samples, shared.clock.now());
 }
 
 /// Learns from every pod that became ready, once.

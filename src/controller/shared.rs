@@ -3,6 +3,7 @@ use super::claims::Claims;
 use super::config::{RunConfig, Scope};
 use super::write::Writer;
 use crate::signals::Clock;
+use crate::signals::prometheus::Source;
 use crate::signals::scrape::Scraper;
 use crate::telemetry::{Health, Metrics};
 use kube::runtime::events::Recorder;
@@ -24,6 +25,8 @@ pub struct Shared {
     pub writer: Writer,
     /// Reads the pods.
     pub scraper: Scraper,
+    /// The Prometheus servers that pools may refer to, by name.
+    pub sources: BTreeMap<String, Source>,
     /// The only time that drives intervals.
     pub clock: Clock,
     /// What is counted.

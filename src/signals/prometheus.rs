@@ -19,7 +19,6 @@ use super::{
     http::Http,
 };
 use bytes::Bytes;
-use futures::{StreamExt, stream};
 use http::{Request, Uri, header, uri};
 use http_body_util::Full;
 use query::{AGE_MARK, instant_query};
@@ -34,9 +33,6 @@ use tokio::time::timeout;
 
 /// Pods that one query asks for: keeps a query below some 50 KiB.
 const PODS_A_QUERY: usize = 100;
-
-/// Queries of one round at the same time.
-const CONCURRENCY: usize = 4;
 
 /// Labels that say how the server found a series, not what the series is: two scrape jobs of one pod are copies.
 const TARGET_LABELS: [&str; 9] = [
@@ -191,11 +187,11 @@ impl Source {
         pods: &[PodName],
         dialects: &Dialects,
     ) -> Vec<Scrape> {
-        stream::iter(pods.chunks(PODS_A_QUERY))
-            .map(|pods| self.read_some(namespace, pods, dialects))
-            .buffered(CONCURRENCY)
-            .concat()
-            .await
+        let mut scrapes = Vec::with_capacity(pods.len());
+        for pods in pods.chunks(PODS_A_QUERY) {
+            scrapes.extend(self.read_some(namespace, pods, dialects).await);
+        }
+        scrapes
     }
 
     async fn read_some(

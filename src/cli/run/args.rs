@@ -1,11 +1,11 @@
-use super::super::values::{
-    MetricSource, bytes, dns_label, dns_subdomain, duration, metric_source,
-};
+use super::super::values::{bytes, dns_label, dns_subdomain, duration};
 use crate::controller::{ElectionConfig, PodIdentity, RunConfig, Scope, ScrapeLimits};
+use crate::signals::prometheus::Server;
 use crate::telemetry::LogFormat;
 use clap::Args;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::str::FromStr;
 use std::time::Duration;
 
 /// Flags of `agentpool run`; each has an environment variable of the same name.
@@ -17,8 +17,8 @@ pub(in crate::cli) struct RunArgs {
     namespace: Vec<String>,
 
     /// A Prometheus server that pools may refer to by name; repeat for more.
-    #[arg(long, env = "AGENTPOOL_METRIC_SOURCE", value_name = "NAME=URL", value_parser = metric_source, value_delimiter = ',')]
-    metric_source: Vec<MetricSource>,
+    #[arg(long, env = "AGENTPOOL_METRIC_SOURCE", value_name = "NAME=URL", value_parser = Server::from_str, value_delimiter = ',')]
+    metric_source: Vec<Server>,
 
     /// Address of /metrics, /healthz and /readyz.
     #[arg(
@@ -163,12 +163,13 @@ impl RunArgs {
     }
 }
 
-fn distinct(sources: Vec<MetricSource>) -> Result<BTreeMap<String, http::Uri>, String> {
+fn distinct(sources: Vec<Server>) -> Result<BTreeMap<String, Server>, String> {
     let mut map = BTreeMap::new();
-    for MetricSource { name, url } in sources {
-        if let Some(first) = map.insert(name.clone(), url.clone()) {
+    for source in sources {
+        let name = source.name.to_string();
+        if map.insert(name.clone(), source).is_some() {
             return Err(format!(
-                "--metric-source {name} is given twice ({first} and {url}): names must differ"
+                "--metric-source {name} is given twice: names must differ"
             ));
         }
     }
