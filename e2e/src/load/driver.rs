@@ -17,6 +17,7 @@ use super::balance::{Balance, Balancer};
 use super::plan::{AgentLoad, Arrival, merge};
 use super::recorder::Recorder;
 use crate::engine::Failure;
+use crate::engine::stats::{LatencySummary, Latencies};
 
 /// How a load is driven.
 #[derive(Clone, Debug)]
@@ -63,6 +64,7 @@ pub struct Driven {
 /// A load that is being sent.
 pub struct Driver {
     origin: Instant,
+    lateness: Arc<Mutex<Latencies>>,
     lanes: Vec<Arc<Lane>>,
     stop: CancellationToken,
     done: CancellationToken,
@@ -99,20 +101,28 @@ impl Driver {
             })
             .collect();
         let (stop, done) = (CancellationToken::new(), CancellationToken::new());
-        let requests = merge(loads, length.as_secs_f64());
+        let lateness: Arc<Mutex<Latencies>> = Arc::default();
         tokio::spawn(dispatch(
-            requests,
+            merge(loads, length.as_secs_f64()),
             lanes.clone(),
             origin,
+            lateness.clone(),
             stop.clone(),
             done.clone(),
         ));
         Self {
             origin,
+            lateness,
             lanes,
             stop,
             done,
         }
+    }
+
+    /// How much later than due requests were sent. Beyond some milliseconds the machine is too busy, and latencies
+    /// say more about it than about the engines.
+    pub fn lateness(&self) -> LatencySummary {
+        lock(&self.lateness).summary()
     }
 
     /// Seconds since the load began.
@@ -157,6 +167,7 @@ async fn dispatch(
     requests: impl Iterator<Item = (usize, Arrival)>,
     lanes: Vec<Arc<Lane>>,
     origin: Instant,
+    lateness: Arc<Mutex<Latencies>>,
     stop: CancellationToken,
     done: CancellationToken,
 ) {
@@ -173,6 +184,7 @@ async fn dispatch(
         if stop.is_cancelled() {
             return;
         }
+        lock(&lateness).add(due.elapsed().as_secs_f64());
         for lane in &lanes {
             lane.take(agent, arrival.work, due);
         }
@@ -248,8 +260,8 @@ impl Lane {
     }
 }
 
-fn lock(record: &Mutex<Recorder>) -> MutexGuard<'_, Recorder> {
-    record.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
