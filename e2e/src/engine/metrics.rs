@@ -1,8 +1,8 @@
 //! The `/metrics` page of an engine, in the names, labels and layout that the real engines print.
 //!
 //! vLLM: names of 0.12 and later, labels `engine` and `model_name`, printed by the Prometheus Python client, which
-//! adds a `_created` gauge to every counter and histogram. SGLang runs that client in its multiprocess mode, which has
-//! no `_created` series. Bucket bounds are those of the engines.
+//! adds a `_created` gauge to every counter and histogram and tells about its process. SGLang runs that client in its multiprocess mode, which has
+//! neither. Bucket bounds are those of the engines.
 
 use std::fmt::Write as _;
 
@@ -63,9 +63,27 @@ pub struct Served {
     pub ran: f64,
     /// Tokens of the prompt.
     pub prompt_tokens: u64,
-    /// Tokens of the answer.
-    pub generation_tokens: u64,
 }
+
+/// What an engine is at when its page is asked for.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Moment {
+    /// Its queue.
+    pub queue: Queue,
+    /// How many requests fit into its KV cache.
+    pub max_running: usize,
+    /// Unix time.
+    pub now: f64,
+    /// Work done since it started, in GPU-seconds.
+    pub delivered: f64,
+    /// Mean requests that a GPU-second serves.
+    pub requests_per_gpu_second: f64,
+}
+
+/// Tokens that a mean request generates: the mean of the Azure conversation trace.
+const TOKENS_PER_REQUEST: f64 = 204.0;
+/// Part of a core that an idle engine keeps busy: its processor time never stands still.
+const IDLE_CPU: f64 = 0.05;
 
 /// Part of the running time after which the first token is out. A stated choice: prefill is short beside decode.
 const PREFILL_PART: f64 = 0.2;
@@ -77,10 +95,11 @@ pub struct EngineCounters {
     model: String,
     /// Unix time at which the counters began.
     created: f64,
+    /// Work that was done before they began.
+    delivered_before: f64,
     served: u64,
     aborted: u64,
     prompt_tokens: u64,
-    generation_tokens: u64,
     e2e: Buckets,
     ttft: Buckets,
     queue: Buckets,
@@ -97,26 +116,26 @@ impl EngineCounters {
             dialect,
             model: model.to_owned(),
             created,
+            delivered_before: 0.0,
             served: 0,
             aborted: 0,
             prompt_tokens: 0,
-            generation_tokens: 0,
             e2e: Buckets::new(latency),
             ttft: Buckets::new(ttft),
             queue: Buckets::new(latency),
         }
     }
 
-    /// Back to zero, as after a restart of the process.
-    pub fn reset(&mut self, created: f64) {
+    /// Back to zero, as after a restart of the process that had done `delivered` GPU-seconds of work.
+    pub fn reset(&mut self, created: f64, delivered: f64) {
         *self = Self::new(self.dialect, &self.model, created);
+        self.delivered_before = delivered;
     }
 
     /// A request was served.
     pub fn served(&mut self, served: Served) {
         self.served += 1;
         self.prompt_tokens += served.prompt_tokens;
-        self.generation_tokens += served.generation_tokens;
         self.queue.observe(served.queued);
         self.ttft.observe(served.queued + PREFILL_PART * served.ran);
         self.e2e.observe(served.queued + served.ran);
@@ -127,20 +146,30 @@ impl EngineCounters {
         self.aborted += 1;
     }
 
-    /// The page, with the queue as it is now; `max_running` is how many requests fit into the KV cache.
-    pub fn render(&self, queue: Queue, max_running: usize) -> String {
-        let kv = queue.running as f64 / max_running.max(1) as f64;
+    /// The page at this moment.
+    pub fn render(&self, moment: &Moment) -> String {
         match self.dialect {
-            Dialect::Vllm => self.vllm(queue, kv),
-            Dialect::Sglang => self.sglang(queue, kv),
+            Dialect::Vllm => self.vllm(moment),
+            Dialect::Sglang => self.sglang(moment),
         }
     }
 
-    fn vllm(&self, queue: Queue, kv: f64) -> String {
+    /// Tokens appear while requests run, not only when they are done.
+    fn generation_tokens(&self, moment: &Moment) -> u64 {
+        (self.work(moment) * moment.requests_per_gpu_second * TOKENS_PER_REQUEST) as u64
+    }
+
+    fn work(&self, moment: &Moment) -> f64 {
+        (moment.delivered - self.delivered_before).max(0.0)
+    }
+
+    fn vllm(&self, moment: &Moment) -> String {
+        let Moment { queue, .. } = *moment;
         let mut page = Page::new(
             Some(self.created),
             &[("engine", "0"), ("model_name", &self.model)],
         );
+        page.process(self.created, moment.now, self.work(moment));
         page.gauge(
             "vllm:num_requests_running",
             "Number of requests in model execution batches.",
@@ -159,7 +188,7 @@ impl EngineCounters {
         page.gauge(
             "vllm:kv_cache_usage_perc",
             "KV-cache usage. 1 means 100 percent usage.",
-            kv,
+            moment.kv_usage(),
         );
         page.counter(
             "vllm:num_preemptions",
@@ -174,7 +203,7 @@ impl EngineCounters {
         page.counter(
             "vllm:generation_tokens",
             "Number of generation tokens processed.",
-            &[("", self.generation_tokens)],
+            &[("", self.generation_tokens(moment))],
         );
         page.counter(
             "vllm:request_success",
@@ -203,7 +232,8 @@ impl EngineCounters {
         page.text
     }
 
-    fn sglang(&self, queue: Queue, kv: f64) -> String {
+    fn sglang(&self, moment: &Moment) -> String {
+        let Moment { queue, .. } = *moment;
         let mut page = Page::new(
             None,
             &[
@@ -223,7 +253,7 @@ impl EngineCounters {
             "The number of requests in the waiting queue.",
             queue.waiting as f64,
         );
-        page.gauge("sglang:token_usage", "The token usage.", kv);
+        page.gauge("sglang:token_usage", "The token usage.", moment.kv_usage());
         page.labels = labels(&[("model_name", &self.model)]);
         page.counter(
             "sglang:prompt_tokens",
@@ -233,7 +263,7 @@ impl EngineCounters {
         page.counter(
             "sglang:generation_tokens",
             "Number of generation tokens processed.",
-            &[("", self.generation_tokens)],
+            &[("", self.generation_tokens(moment))],
         );
         page.counter(
             "sglang:num_requests",
@@ -261,6 +291,13 @@ impl EngineCounters {
             &self.queue,
         );
         page.text
+    }
+}
+
+impl Moment {
+    /// The part of the KV cache that is in use: each running request holds the same.
+    fn kv_usage(&self) -> f64 {
+        self.queue.running as f64 / self.max_running.max(1) as f64
     }
 }
 
@@ -304,7 +341,35 @@ impl Page {
             all.push(extra.to_owned());
             all.sort();
         }
-        let _ = writeln!(self.text, "{name}{{{}}} {}", all.join(","), go_float(value));
+        let labels = if all.is_empty() {
+            String::new()
+        } else {
+            format!("{{{}}}", all.join(","))
+        };
+        let _ = writeln!(self.text, "{name}{labels} {}", go_float(value));
+    }
+
+    /// What the Python client tells about its process, without labels.
+    fn process(&mut self, created: f64, now: f64, work: f64) {
+        let labels = std::mem::take(&mut self.labels);
+        self.gauge(
+            "process_start_time_seconds",
+            "Start time of the process since unix epoch in seconds.",
+            created,
+        );
+        let cpu = (now - created).max(0.0) * IDLE_CPU + work;
+        self.head(
+            "process_cpu_seconds_total",
+            "Total user and system CPU time spent in seconds.",
+            "counter",
+        );
+        self.sample(
+            "process_cpu_seconds_total",
+            "",
+            (cpu * 100.0).floor() / 100.0,
+        );
+        self.gauge("process_open_fds", "Number of open file descriptors.", 64.0);
+        self.labels = labels;
     }
 
     fn gauge(&mut self, name: &str, help: &str, value: f64) {

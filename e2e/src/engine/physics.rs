@@ -99,7 +99,9 @@ struct Process {
     attained: f64,
     /// GPU-seconds a second, for all running requests together.
     rate: f64,
-    /// When `attained` was last brought up to date.
+    /// Work done since it was started, in GPU-seconds.
+    delivered: f64,
+    /// When `attained` and `delivered` were last brought up to date.
     synced: f64,
     /// The entry in `Physics::events`, if it is busy.
     next: Option<Sortable>,
@@ -171,6 +173,7 @@ impl Physics {
                 running: BTreeMap::new(),
                 attained: 0.0,
                 rate: 0.0,
+                delivered: 0.0,
                 synced: self.now,
                 next: None,
             },
@@ -267,6 +270,13 @@ impl Physics {
         self.processes.get(&id).map_or(0.0, |process| process.rate)
     }
 
+    /// GPU-seconds of work that a process has done by the time of the last call, on whatever became of its requests.
+    pub fn delivered(&self, id: ProcessId) -> f64 {
+        self.processes.get(&id).map_or(0.0, |process| {
+            process.delivered + (self.now - process.synced) * process.rate
+        })
+    }
+
     fn run_to(&mut self, now: f64) {
         while let Some((at, id)) = self.events.first().copied() {
             if at.0 > now {
@@ -284,8 +294,8 @@ impl Physics {
         };
         if let Some(((tag, _), job)) = process.running.pop_first() {
             // The event's time was computed from this tag: taking the tag keeps rounding errors from adding up.
+            sync(process, self.now);
             process.attained = tag.0;
-            process.synced = self.now;
             self.owner.remove(&job.request);
             self.finished.push(Finished {
                 request: job.request,
@@ -381,7 +391,9 @@ impl Physics {
 /// Brings the attained work of a process up to date.
 fn sync(process: &mut Process, now: f64) {
     if !process.running.is_empty() {
-        process.attained += (now - process.synced) * process.rate / process.running.len() as f64;
+        let work = (now - process.synced) * process.rate;
+        process.delivered += work;
+        process.attained += work / process.running.len() as f64;
     }
     process.synced = now;
 }

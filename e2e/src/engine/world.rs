@@ -16,7 +16,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
-use super::metrics::{EngineCounters, Served};
+use super::metrics::{EngineCounters, Moment, Served};
 use super::physics::{Physics, ProcessId, ProcessSpec, Queue, RequestId};
 use super::placement::{NodeView, Placement, Tenant};
 use super::profile::Service;
@@ -212,25 +212,28 @@ impl World {
             .engines
             .get(uid)
             .filter(|engine| engine.phase != Phase::Dead)?;
-        let queue = self.physics.queue(engine.process?);
-        let profile = engine.profile()?;
-        Some(
-            engine
-                .counters
-                .as_ref()?
-                .render(queue, profile.max_concurrency),
-        )
+        let (process, profile) = (engine.process?, engine.profile()?);
+        let moment = Moment {
+            queue: self.physics.queue(process),
+            max_running: profile.max_concurrency,
+            now: self.epoch + now,
+            delivered: self.physics.delivered(process),
+            requests_per_gpu_second: profile.requests_per_second_per_gpu,
+        };
+        Some(engine.counters.as_ref()?.render(&moment))
     }
 
-    /// The counters of these pods' engines go back to zero though nothing restarted (a fault to be injected).
+    /// The counters of a pod's engine go back to zero though nothing restarted (a fault to be injected).
     pub fn reset_counters(&mut self, now: f64, uid: &str) {
         self.advance(now);
-        if let Some(counters) = self
-            .engines
-            .get_mut(uid)
-            .and_then(|engine| engine.counters.as_mut())
-        {
-            counters.reset(self.epoch + now);
+        let Some(engine) = self.engines.get_mut(uid) else {
+            return;
+        };
+        let delivered = engine
+            .process
+            .map_or(0.0, |process| self.physics.delivered(process));
+        if let Some(counters) = &mut engine.counters {
+            counters.reset(self.epoch + now, delivered);
         }
     }
 
@@ -256,7 +259,6 @@ impl World {
                         queued: finished.started - finished.submitted,
                         ran: finished.at - finished.started,
                         prompt_tokens: demand.prompt_tokens,
-                        generation_tokens: demand.generation_tokens,
                     });
                 }
                 let stats = self.stats.entry(engine.agent()).or_default();

@@ -17,7 +17,7 @@ use super::balance::{Balance, Balancer};
 use super::plan::{AgentLoad, Arrival, merge};
 use super::recorder::Recorder;
 use crate::engine::Failure;
-use crate::engine::stats::{LatencySummary, Latencies};
+use crate::engine::stats::{Latencies, LatencySummary};
 
 /// How a load is driven.
 #[derive(Clone, Debug)]

@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 use super::*;
-use crate::engine::profile::{EngineProfile, PREFIX};
+use crate::engine::profile::{Dialect, EngineProfile, PREFIX};
 use crate::engine::server::DEMAND_HEADER;
 use crate::engine::world::Phase;
 use bytes::Bytes;
@@ -109,6 +109,8 @@ async fn up(http: &Http, address: SocketAddr) {
     .await;
 }
 
+mod operator;
+
 #[tokio::test]
 async fn a_request_over_http_takes_the_time_that_the_gpu_needs_and_is_counted() {
     let (fleet, http, address) = (fleet().await, client(), free("127.88.0.1"));
@@ -130,7 +132,8 @@ async fn a_request_over_http_takes_the_time_that_the_gpu_needs_and_is_counted() 
         page.contains("finished_reason=\"stop\",model_name=\"a\"} 2.0"),
         "{page}"
     );
-    assert!(page.contains("vllm:generation_tokens_total{engine=\"0\",model_name=\"a\"} 10.0"));
+    // Two mean requests' worth of work.
+    assert!(page.contains("vllm:generation_tokens_total{engine=\"0\",model_name=\"a\"} 40"));
     let stats = &fleet.stats()["ns/a"];
     assert_eq!((stats.served, stats.cut), (2, 0));
     fleet.stop().await;

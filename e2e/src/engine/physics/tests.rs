@@ -161,6 +161,21 @@ fn a_request_whose_client_left_makes_room_for_the_next() {
 }
 
 #[test]
+fn delivered_work_grows_while_requests_run_and_never_shrinks() {
+    let mut physics = Physics::new(1.0);
+    let gpu = physics.add_device();
+    let p = physics.start(on(&[gpu], 2));
+    let first = physics.submit(0.0, p, 4.0).unwrap();
+    physics.submit(0.0, p, 1.0).unwrap();
+    physics.advance(1.5);
+    assert_times(&[physics.delivered(p)], &[1.5]);
+    physics.cancel(3.0, first);
+    physics.advance(10.0);
+    // Half of the first 2 s went to each; one more second to the first alone.
+    assert_times(&[physics.delivered(p)], &[3.0]);
+}
+
+#[test]
 fn absurd_work_is_no_work_and_time_never_goes_back() {
     let mut physics = Physics::new(f64::NAN);
     let gpu = physics.add_device();
