@@ -2,6 +2,7 @@
 
 use super::cache::{Caches, Record, WorkloadRecord};
 use super::observe::{AgentView, View};
+use super::reverts::Count;
 use super::write::{GPU_MANAGER, PODS_MANAGER, WriteError, Writer};
 use crate::api::{ValidAgent, ValidPool, WorkloadKind, annotations};
 use crate::sharing::Step;
@@ -62,6 +63,36 @@ impl Applier<'_> {
         match agent.kind {
             WorkloadKind::Deployment => self.on::<Deployment>(index, agent, view, step).await,
             WorkloadKind::StatefulSet => self.on::<StatefulSet>(index, agent, view, step).await,
+        }
+    }
+
+    /// Counts on the workload that somebody put back what we had written.
+    ///
+    /// # Errors
+    /// When the write was refused, lost a race or got no answer.
+    pub async fn count_revert(&self, index: usize, count: &Count) -> Result<(), WriteError> {
+        let Some(agent) = self.pool.agents.get(index) else {
+            return Ok(());
+        };
+        let note = json!({ annotations::REVERTS: json!(count).to_string(), annotations::POOL: self.pool.key() });
+        let (client, namespace) = (self.writer.client().clone(), self.pool.namespace.as_str());
+        match agent.kind {
+            WorkloadKind::Deployment => {
+                self.note(
+                    &Api::<Deployment>::namespaced(client, namespace),
+                    &agent.workload,
+                    note,
+                )
+                .await
+            }
+            WorkloadKind::StatefulSet => {
+                self.note(
+                    &Api::<StatefulSet>::namespaced(client, namespace),
+                    &agent.workload,
+                    note,
+                )
+                .await
+            }
         }
     }
 

@@ -14,6 +14,7 @@ mod pools;
 mod readings;
 mod reconcile;
 mod report;
+mod reverts;
 mod shared;
 mod standing;
 mod watches;

@@ -4,6 +4,7 @@ use super::cache::{
     AutoscalerRecord, Caches, NodeRecord, PodRecord, UpdateStrategy, WorkloadRecord, add,
 };
 use super::claims::Claims;
+use super::reverts;
 use super::standing::{self, Refusal, Surroundings};
 use crate::api::{ValidAgent, ValidPool, annotations};
 use crate::sharing::{
@@ -82,7 +83,8 @@ pub fn view(pool: &ValidPool, caches: &Caches, claims: &Claims) -> View {
                 pool.take_over,
                 &workload,
                 around,
-            );
+            )
+            .or_else(|| reverts::refusal(agent, &workload, pool.generation));
             AgentView {
                 container: standing::gpu_container(agent, &workload).ok(),
                 pods: pods_of(&workload, &pods),

@@ -6,6 +6,7 @@ use super::observe::{View, view};
 use super::outcome::Outcome;
 use super::readings::{Readings, falls_back};
 use super::report::{Report, Reporter};
+use super::reverts::{self, Expected};
 use super::shared::Shared;
 use super::write::WriteError;
 use crate::allocation::{self, Agent, Allotment, Lag, Load, Pace, Snapshot};
@@ -27,6 +28,7 @@ pub struct State {
     started_pods: BTreeSet<Arc<str>>,
     reporter: Reporter,
     backoff: Backoff,
+    expected: Expected,
 }
 
 impl Default for State {
@@ -39,6 +41,7 @@ impl Default for State {
             started_pods: BTreeSet::new(),
             reporter: Reporter::default(),
             backoff: Backoff::default(),
+            expected: Expected::default(),
         }
     }
 }
@@ -62,7 +65,7 @@ pub async fn reconcile(shared: &Shared, pool: &AgentPool, state: &mut State, scr
     let seen = observe(shared, &valid, state, scrape).await;
     let decision = allocate(&valid, &seen);
     let plan = plan(shared, &valid, &seen, &decision, state);
-    let mut tick = apply(shared, &valid, &seen, &plan, &mut state.backoff).await;
+    let mut tick = apply(shared, &valid, &seen, &plan, state).await;
     report(
         shared, pool, &valid, &seen, &decision, &plan, state, &mut tick,
     )
@@ -256,10 +259,12 @@ async fn apply(
     pool: &ValidPool,
     seen: &Seen,
     plan: &Plan,
-    backoff: &mut Backoff,
+    state: &mut State,
 ) -> Tick {
     let mut tick = Tick::default();
     if !pool.may_write() || !shared.writer.leads() {
+        // What others change while we may not write is no revert.
+        state.expected = Expected::default();
         return tick;
     }
     let stepping = |name: &str| {
@@ -267,6 +272,9 @@ async fn apply(
             .iter()
             .any(|step| pool.agents[agent_of(step)].name == name)
     };
+    let State {
+        backoff, expected, ..
+    } = state;
     backoff.keep(stepping);
     let applier = Applier {
         writer: &shared.writer,
@@ -274,14 +282,24 @@ async fn apply(
         pool,
         view: &seen.view,
     };
+    let mut given_up = Vec::new();
+    for (index, count) in expected.reverted(pool, &seen.view) {
+        if count.count >= reverts::MOST {
+            given_up.push(index);
+        }
+        if let Err(error) = applier.count_revert(index, &count).await {
+            tracing::warn!(pool = pool.key(), %error, "a revert was not counted");
+        }
+    }
     for step in &plan.steps {
         let agent = &pool.agents[agent_of(step)].name;
-        if backoff.holds(agent, seen.now) {
+        if backoff.holds(agent, seen.now) || given_up.contains(&agent_of(step)) {
             continue;
         }
         match applier.apply(step).await {
             Ok(done) => {
                 backoff.clear(agent);
+                expected.wrote(agent, step);
                 shared.metrics.observe_scrape_to_write(seen.read.elapsed());
                 tick.done.extend(done);
             }

@@ -1,4 +1,5 @@
 //! What issue-level promises look like on a real control plane: one file a scenario, each test named as a sentence.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod conflicts;
 mod whole_gpus;

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use std::time::Duration;
 
 /// A pool on whole GPUs that reacts as fast as it may.
-fn pool(gpus: u32, agents: &[Value]) -> Value {
+pub fn pool(gpus: u32, agents: &[Value]) -> Value {
     json!({
         "apiVersion": "agentpool.dev/v1alpha1",
         "kind": "AgentPool",
@@ -25,7 +25,7 @@ fn pool(gpus: u32, agents: &[Value]) -> Value {
     })
 }
 
-fn load(agent: &str, steps: &[(f64, f64)]) -> AgentLoad {
+pub fn load(agent: &str, steps: &[(f64, f64)]) -> AgentLoad {
     let pieces = steps
         .iter()
         .map(|&(seconds, rate)| Piece { seconds, rate })

@@ -313,7 +313,7 @@ mod tests {
             (
                 &["--metric-source=p=http://a", "--metric-source=p=http://b"],
                 POD,
-                &["--metric-source", "twice", "http://a"],
+                &["--metric-source", "twice", "p is given"],
             ),
             (&["--unknown"], POD, &["--unknown"]),
             (

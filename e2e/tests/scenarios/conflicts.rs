@@ -1,0 +1,190 @@
+//! Scenario 10: somebody else manages what the pool would have to write.
+
+use crate::whole_gpus::{load, pool};
+use agentpool::api::AgentPool;
+use agentpool_e2e::controlplane::nodes::{A100_80, NodeSpec};
+use agentpool_e2e::stage::{AGENTS, AgentWorkload, LIMIT, Stage, StageOptions};
+use k8s_openapi::api::apps::v1::Deployment;
+use kube::api::{Api, Patch, PatchParams};
+use serde_json::json;
+use std::time::Duration;
+
+fn condition(pool: &AgentPool, kind: &str) -> Option<(String, String, String)> {
+    let conditions = pool.status.iter().flat_map(|s| &s.conditions);
+    conditions
+        .filter(|c| c.type_ == kind)
+        .map(|c| (c.status.clone(), c.reason.clone(), c.message.clone()))
+        .next()
+}
+
+fn conflicted(pool: &AgentPool, reason: &str, names: &str) -> bool {
+    condition(pool, "Conflicted").is_some_and(|(status, why, message)| {
+        status == "True" && why == reason && message.contains(names)
+    })
+}
+
+fn workload_writes(stage: &Stage) -> usize {
+    stage
+        .operator_writes()
+        .unwrap()
+        .workload_writes()
+        .succeeded()
+        .namespace(AGENTS)
+        .len()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_workload_that_somebody_else_manages_is_refused_by_name_before_any_write() {
+    let stage = Stage::start(StageOptions::new(
+        "conflicts",
+        vec![NodeSpec::whole("gpu", A100_80, 8)],
+    ))
+    .await
+    .unwrap();
+    let agents: Vec<AgentWorkload> = ["scaled", "owned", "claimed"]
+        .iter()
+        .map(|name| AgentWorkload::new(*name, 10.0))
+        .collect();
+    for agent in &agents {
+        stage.deploy(agent).await.unwrap();
+    }
+    let hpa = json!({
+        "apiVersion": "autoscaling/v2", "kind": "HorizontalPodAutoscaler", "metadata": { "name": "chat-hpa", "namespace": AGENTS },
+        "spec": { "scaleTargetRef": { "apiVersion": "apps/v1", "kind": "Deployment", "name": "scaled" }, "minReplicas": 1, "maxReplicas": 3 }
+    });
+    stage.apply(&hpa).await.unwrap();
+    let owner = json!({ "metadata": { "ownerReferences": [
+        { "apiVersion": "serving.kserve.io/v1beta1", "kind": "InferenceService", "name": "chat", "uid": "00000000-0000-0000-0000-000000000001", "controller": true }
+    ] } });
+    let deployments: Api<Deployment> = Api::namespaced(stage.client.clone(), AGENTS);
+    deployments
+        .patch("owned", &PatchParams::default(), &Patch::Merge(owner))
+        .await
+        .unwrap();
+    // Every agent is hungry: whatever could be written would be.
+    let names = ["scaled", "owned", "claimed"];
+    let driver = stage.drive(
+        &names.map(|name| load(name, &[(600.0, 25.0)])),
+        Duration::from_secs(600),
+    );
+
+    let named = |pool_name: &str, agent: usize| {
+        let mut object = pool(8, &[agents[agent].agent("Medium", "0", 8)]);
+        object["metadata"]["name"] = json!(pool_name);
+        object
+    };
+    stage.apply(&named("by-hpa", 0)).await.unwrap();
+    stage
+        .wait_pool("by-hpa", "Conflicted names the HPA", LIMIT, |p| {
+            conflicted(p, "Autoscaled", "HorizontalPodAutoscaler chat-hpa")
+        })
+        .await
+        .unwrap();
+    stage.apply(&named("by-owner", 1)).await.unwrap();
+    stage
+        .wait_pool("by-owner", "Conflicted names the owner", LIMIT, |p| {
+            conflicted(p, "OwnedByController", "InferenceService chat")
+        })
+        .await
+        .unwrap();
+    assert_eq!(
+        workload_writes(&stage),
+        0,
+        "something was written to a workload that somebody else manages"
+    );
+
+    stage.apply(&named("older", 2)).await.unwrap();
+    stage
+        .wait_pool("older", "the older pool is served", LIMIT, |p| {
+            condition(p, "Conflicted").is_some_and(|c| c.0 == "False")
+        })
+        .await
+        .unwrap();
+    stage.apply(&named("younger", 2)).await.unwrap();
+    let younger = |p: &AgentPool| conflicted(p, "ClaimedByPool", "agents/older");
+    stage
+        .wait_pool(
+            "younger",
+            "the younger pool names the older",
+            LIMIT,
+            younger,
+        )
+        .await
+        .unwrap();
+    driver.stop();
+    stage.finish().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_three_reverts_by_the_same_manager_the_operator_stops_and_names_it() {
+    let stage = Stage::start(StageOptions::new(
+        "reverts",
+        vec![NodeSpec::whole("gpu", A100_80, 8)],
+    ))
+    .await
+    .unwrap();
+    let chat = AgentWorkload::new("chat", 10.0);
+    stage.deploy(&chat).await.unwrap();
+    let driver = stage.drive(&[load("chat", &[(900.0, 35.0)])], Duration::from_secs(900));
+    stage
+        .apply(&pool(8, &[chat.agent("High", "1", 6)]))
+        .await
+        .unwrap();
+    let deployments: Api<Deployment> = Api::namespaced(stage.client.clone(), AGENTS);
+    let gitops = PatchParams {
+        field_manager: Some("gitops".to_owned()),
+        ..PatchParams::default()
+    };
+    let back = json!({ "spec": { "replicas": 1 } });
+    for revert in 1..=3 {
+        let grown = async || Ok((stage.replicas("chat").await? > 1).then_some(()));
+        agentpool_e2e::wait::until(
+            LIMIT,
+            format!("the operator grows chat before revert {revert}"),
+            grown,
+        )
+        .await
+        .unwrap();
+        deployments
+            .patch("chat", &gitops, &Patch::Merge(&back))
+            .await
+            .unwrap();
+    }
+    stage
+        .wait_pool("team", "Conflicted names the manager", LIMIT, |p| {
+            conflicted(p, "Reverted", "gitops")
+        })
+        .await
+        .unwrap();
+    let writes = workload_writes(&stage);
+    // It is still hungry, and stays as the other manager wants it.
+    let asks = |p: &AgentPool| {
+        p.status
+            .iter()
+            .flat_map(|s| &s.agents)
+            .any(|a| a.name == "chat" && a.reason == "Reverted")
+    };
+    stage
+        .wait_pool(
+            "team",
+            "status says why chat keeps what it has",
+            LIMIT,
+            asks,
+        )
+        .await
+        .unwrap();
+    assert_eq!(stage.replicas("chat").await.unwrap(), 1);
+    assert_eq!(workload_writes(&stage), writes);
+
+    // An edit of the pool is the way to start again.
+    stage
+        .apply(&pool(7, &[chat.agent("High", "1", 6)]))
+        .await
+        .unwrap();
+    let grown = async || Ok((stage.replicas("chat").await? > 1).then_some(()));
+    agentpool_e2e::wait::until(LIMIT, "the operator acts again after an edit", grown)
+        .await
+        .unwrap();
+    driver.stop();
+    stage.finish().await.unwrap();
+}
