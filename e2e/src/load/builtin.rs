@@ -3,7 +3,9 @@
 //! `docs/traces.md` says where the traces are published. Which agent a trace plays is our choice.
 
 use super::drift::Drift;
+use super::plan::{AgentLoad, Process, Work};
 use super::statistics::Burstiness;
+use super::traces::Trace;
 
 /// Bursty and stationary, 35 minutes each: coordinator = Azure LLM inference 2023, code; nlp = the same, conversation;
 /// vision = ServeGen mm-image; reasoning = Mooncake conversation (with its 3 s time grid smoothed out).
@@ -23,6 +25,51 @@ pub const FOUR_AGENT_B: [(&str, Drift); 4] = [
     ("reasoning", drift(10.656, 0.571, 0.783)),
 ];
 
+/// The four bursty agents of [`FOUR_AGENT_A`] at these rates (requests/s, in its order).
+pub fn bursty(rates: [f64; 4], seed: u64) -> Vec<AgentLoad> {
+    let loads = FOUR_AGENT_A.iter().zip(rates);
+    loads
+        .map(|((agent, like), rate)| load(agent, Process::Bursty { like: *like, rate }, seed))
+        .collect()
+}
+
+/// The four drifting agents of [`FOUR_AGENT_B`] at these mean rates (requests/s, in its order), with windows of 10
+/// minutes / `faster`.
+pub fn drifting(rates: [f64; 4], faster: f64, seed: u64) -> Vec<AgentLoad> {
+    let loads = FOUR_AGENT_B.iter().zip(rates);
+    loads
+        .map(|((agent, drift), rate)| {
+            load(agent, Process::Drifting(drift.scaled(rate, faster)), seed)
+        })
+        .collect()
+}
+
+/// The agents of a trace, `faster` times as fast, with the part `keep` of their requests. Works are exponential; the
+/// seed draws them, and which requests are kept.
+pub fn replay(trace: &Trace, faster: f64, keep: f64, seed: u64) -> Vec<AgentLoad> {
+    let loads = trace.iter();
+    loads
+        .map(|(agent, requests)| {
+            let requests = requests.clone();
+            let process = Process::Trace {
+                requests,
+                faster,
+                keep,
+            };
+            load(agent, process, seed)
+        })
+        .collect()
+}
+
+fn load(agent: &str, process: Process, seed: u64) -> AgentLoad {
+    AgentLoad {
+        agent: agent.to_owned(),
+        process,
+        work: Work::Exponential,
+        seed,
+    }
+}
+
 const fn burstiness(mean: f64, idc_1s: f64, idc_60s: f64, cv: f64) -> Burstiness {
     Burstiness {
         mean,
@@ -38,5 +85,40 @@ const fn drift(mean: f64, sigma: f64, correlation: f64) -> Drift {
         sigma,
         correlation,
         window: 600.0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::load::plan::merge;
+    use crate::load::traces::Recorded;
+
+    fn rate(loads: &[AgentLoad], index: usize, seconds: f64) -> f64 {
+        let count = merge(loads, seconds)
+            .filter(|(agent, _)| *agent == index)
+            .count();
+        count as f64 / seconds
+    }
+
+    #[test]
+    fn built_in_loads_have_the_rates_that_are_asked_for() {
+        let loads = bursty([8.0, 4.0, 4.5, 2.5], 1);
+        assert_eq!(loads[1].agent, "nlp");
+        assert!((rate(&loads, 1, 5_000.0) / 4.0 - 1.0).abs() < 0.1);
+        let loads = drifting([8.0, 4.0, 4.5, 2.5], 600.0, 1);
+        assert!((rate(&loads, 2, 5_000.0) / 4.5 - 1.0).abs() < 0.1);
+    }
+
+    #[test]
+    fn a_replayed_trace_is_faster_and_thinner() {
+        let requests = (0..6_000).map(|second| Recorded {
+            at: f64::from(second),
+            input_tokens: 1,
+            output_tokens: 1,
+        });
+        let trace: Trace = [("a".to_owned(), requests.collect())].into();
+        let loads = replay(&trace, 60.0, 0.5, 1);
+        assert!((rate(&loads, 0, 100.0) / 30.0 - 1.0).abs() < 0.1);
     }
 }

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use rand::SeedableRng;
 use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
 
 use super::arrivals::{Piece, Spacing, arrivals};
 use super::drift::Drift;
@@ -28,12 +28,15 @@ pub enum Process {
     },
     /// Drifting.
     Drifting(Drift),
-    /// As recorded, with the time compressed by a factor (2 = twice as fast).
+    /// As recorded, with the time compressed, and thinned out.
     Trace {
         /// The requests.
         requests: Arc<[Recorded]>,
-        /// How many times as fast.
+        /// How many times as fast; 1 is as recorded.
         faster: f64,
+        /// The part of the requests that is kept, drawn one by one; 1 keeps all. Thinning keeps the drift of a trace
+        /// and weakens its bursts.
+        keep: f64,
     },
 }
 
@@ -98,11 +101,18 @@ impl AgentLoad {
                 let at = arrivals(drift.pieces(pieces), Spacing::Poisson, times);
                 Box::new(at.map(move |at| Arrival { at, work: draw() }))
             }
-            Process::Trace { requests, faster } => {
-                let (requests, faster) = (requests.clone(), *faster);
+            Process::Trace {
+                requests,
+                faster,
+                keep,
+            } => {
+                let (requests, faster, keep) = (requests.clone(), *faster, *keep);
                 let mean =
                     requests.iter().map(token_work).sum::<f64>() / requests.len().max(1) as f64;
-                let at = (0..requests.len()).map(move |index| {
+                let mut thin = StdRng::seed_from_u64(times);
+                let kept =
+                    (0..requests.len()).filter(move |_| keep >= 1.0 || thin.random::<f64>() < keep);
+                Box::new(kept.map(move |index| {
                     let request = &requests[index];
                     let work = match work {
                         Work::Tokens if mean > 0.0 => token_work(request) / mean,
@@ -112,8 +122,7 @@ impl AgentLoad {
                         at: request.at / faster,
                         work,
                     }
-                });
-                Box::new(at)
+                }))
             }
         }
     }
@@ -181,6 +190,7 @@ mod tests {
         Process::Trace {
             requests: [recorded(0.0, 13_454, 0), recorded(6.0, 0, 3 * 6_337)].into(),
             faster: 3.0,
+            keep: 1.0,
         }
     }
 
@@ -233,6 +243,26 @@ mod tests {
                 Arrival { at: 2.0, work: 1.5 }
             ]
         );
+    }
+
+    #[test]
+    fn a_thinned_trace_keeps_its_part_and_its_times() {
+        let requests: Arc<[Recorded]> = (0..10_000)
+            .map(|second| Recorded {
+                at: f64::from(second),
+                input_tokens: 1,
+                output_tokens: 1,
+            })
+            .collect();
+        let process = Process::Trace {
+            requests,
+            faster: 1.0,
+            keep: 0.25,
+        };
+        let kept: Vec<Arrival> = load("a", process, Work::Constant).stream().collect();
+        assert!((2_300..2_700).contains(&kept.len()), "{}", kept.len());
+        assert!(kept.iter().all(|arrival| arrival.at.fract() == 0.0));
+        assert!(kept.windows(2).all(|pair| pair[0].at < pair[1].at));
     }
 
     #[test]

@@ -1,3 +1,4 @@
+use super::page::go_float;
 use super::*;
 
 fn one_served(dialect: Dialect) -> EngineCounters {
