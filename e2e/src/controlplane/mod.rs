@@ -78,9 +78,9 @@ impl ControlPlane {
     /// # Errors
     /// A program cannot be built or started, or ends before it is ready; the message carries the end of its log.
     pub async fn start(options: Options) -> Result<Self> {
-        match std::env::var_os("KUBECONFIG") {
-            Some(path) if !path.is_empty() => Self::attach(&options.name, Path::new(&path)).await,
-            _ => Self::start_own(&options).await,
+        match foreign_cluster() {
+            Some(kubeconfig) => Self::attach(&options.name, &kubeconfig).await,
+            None => Self::start_own(&options).await,
         }
     }
 
@@ -379,6 +379,13 @@ impl ControlPlane {
         })
         .await
     }
+}
+
+/// The kubeconfig of the cluster that `KUBECONFIG` asks to test in, instead of a control plane of our own.
+pub fn foreign_cluster() -> Option<PathBuf> {
+    std::env::var_os("KUBECONFIG")
+        .filter(|path| !path.is_empty())
+        .map(PathBuf::from)
 }
 
 impl Drop for ControlPlane {

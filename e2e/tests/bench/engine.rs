@@ -303,6 +303,9 @@ async fn a_mig_instance_serves_at_its_part_of_the_gpu() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn engines_serve_on_while_the_api_server_is_away() {
+    if super::skipped_in_a_foreign_cluster("engines_serve_on") {
+        return;
+    }
     let (control_plane, client) = with_gpus("away", 2).await;
     let fleet = fleet(&client).await;
     create(&client, &engines("nlp", 2, "nvidia.com/gpu", "30", "3Gi")).await;

@@ -24,6 +24,18 @@ const LIMIT: Duration = Duration::from_secs(60);
 /// Where the tests' own objects are.
 const NAMESPACE: &str = "bench-tests";
 
+/// Whether a test that kills or reads the processes of the control plane cannot run, since they are somebody else's.
+fn skipped_in_a_foreign_cluster(test: &str) -> bool {
+    let foreign = agentpool_e2e::controlplane::foreign_cluster();
+    if let Some(kubeconfig) = &foreign {
+        println!(
+            "skipped: {test} needs a control plane of its own; unset KUBECONFIG (now {})",
+            kubeconfig.display()
+        );
+    }
+    foreign.is_some()
+}
+
 /// A control plane with one node of so many whole GPUs.
 async fn with_gpus(name: &str, gpus: u32) -> (ControlPlane, Client) {
     let control_plane = ControlPlane::start(Options::new(name)).await.unwrap();

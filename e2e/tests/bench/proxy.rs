@@ -7,24 +7,26 @@ use agentpool_e2e::proxy::{FaultProxy, Matcher};
 use futures::FutureExt as _;
 use futures::StreamExt as _;
 use k8s_openapi::api::core::v1::ConfigMap;
+use k8s_openapi::api::rbac::v1::RoleBinding;
 use kube::Config;
-use kube::api::{ListParams, Patch, PatchParams};
+use kube::api::{ListParams, Patch, PatchParams, PostParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::runtime::watcher;
 
-/// A control plane and one mock operator behind a proxy, allowed to do everything.
+/// A control plane and one mock operator behind a proxy, allowed to do everything in its namespace.
 async fn behind_a_proxy(name: &str) -> (ControlPlane, Client, OperatorRunner, Instance) {
     let (control_plane, client) = with_gpus(name, 1).await;
     let pods = OperatorPods::new("agentpool", "agentpool");
     pods.create(&client, 1).await.unwrap();
-    let binding: k8s_openapi::api::rbac::v1::ClusterRoleBinding = serde_json::from_value(json!({
+    let binding: RoleBinding = serde_json::from_value(json!({
         "metadata": {"name": "mock"},
         "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "cluster-admin"},
         "subjects": [{"kind": "ServiceAccount", "namespace": "agentpool", "name": "agentpool"}],
     }))
     .unwrap();
-    Api::all(client.clone())
-        .create(&Default::default(), &binding)
+    let bindings: Api<RoleBinding> = Api::namespaced(client.clone(), "agentpool");
+    bindings
+        .create(&PostParams::default(), &binding)
         .await
         .unwrap();
     let options = RunnerOptions::new("agentpool", pods.selector(), MOCK).with_proxies();
