@@ -26,7 +26,7 @@ fn engines(name: &str, replicas: u32, resource: &str, rate: &str, memory: &str) 
 }
 
 async fn create(client: &Client, deployment: &Deployment) {
-    let deployments: Api<Deployment> = Api::default_namespaced(client.clone());
+    let deployments: Api<Deployment> = Api::namespaced(client.clone(), NAMESPACE);
     deployments
         .create(&PostParams::default(), deployment)
         .await
@@ -34,7 +34,7 @@ async fn create(client: &Client, deployment: &Deployment) {
 }
 
 async fn scale(client: &Client, name: &str, replicas: u32) {
-    let deployments: Api<Deployment> = Api::default_namespaced(client.clone());
+    let deployments: Api<Deployment> = Api::namespaced(client.clone(), NAMESPACE);
     let patch = Patch::Merge(json!({"spec": {"replicas": replicas}}));
     deployments
         .patch_scale(name, &PatchParams::default(), &patch)
@@ -60,9 +60,9 @@ async fn wait_for_serving(fleet: &EngineFleet, agent: &str, pods: usize) {
 
 /// Sends Poisson requests over HTTP to the ready pods of an agent.
 async fn drive(client: &Client, agent: &str, rate: f64, seconds: u64) -> Driver {
-    let endpoints = Endpoints::follow(client.clone(), "default");
+    let endpoints = Endpoints::follow(client.clone(), NAMESPACE);
     wait::until(LIMIT, format!("endpoints of {agent}"), async || {
-        let ready = endpoints.ready(&format!("default/{agent}"));
+        let ready = endpoints.ready(&format!("bench-tests/{agent}"));
         Ok((!ready.is_empty()).then_some(()))
     })
     .await
@@ -75,7 +75,7 @@ async fn drive(client: &Client, agent: &str, rate: f64, seconds: u64) -> Driver 
     };
     let driven = Driven {
         backend: Arc::new(Http::new(endpoints)),
-        options: DriverOptions::new("default"),
+        options: DriverOptions::new(NAMESPACE),
     };
     Driver::start(&[load], vec![driven], Duration::from_secs(seconds))
 }
@@ -108,7 +108,7 @@ async fn engines_follow_the_pods_and_a_scale_in_under_load_loses_no_request() {
     let (control_plane, client) = with_gpus("engines", 4).await;
     let fleet = fleet(&client).await;
     create(&client, &engines("nlp", 3, "nvidia.com/gpu", "30", "3Gi")).await;
-    wait_for_serving(&fleet, "default/nlp", 3).await;
+    wait_for_serving(&fleet, "bench-tests/nlp", 3).await;
     let driver = drive(&client, "nlp", 40.0, 12).await;
     tokio::time::sleep(Duration::from_secs(5)).await;
     scale(&client, "nlp", 2).await;
@@ -125,19 +125,19 @@ async fn engines_follow_the_pods_and_a_scale_in_under_load_loses_no_request() {
         (0.03..0.3).contains(&mean),
         "mean latency {mean} s at 44 % and 67 % load"
     );
-    wait_for_serving(&fleet, "default/nlp", 2).await;
-    assert_eq!(fleet.stats()["default/nlp"].served, counts.served);
+    wait_for_serving(&fleet, "bench-tests/nlp", 2).await;
+    assert_eq!(fleet.stats()["bench-tests/nlp"].served, counts.served);
     assert_eq!(fleet.violations(), Vec::<String>::new());
 
     // The page is real, and can be broken.
     assert!(
-        page(&fleet, "default/nlp")
+        page(&fleet, "bench-tests/nlp")
             .await
             .contains("vllm:request_success_total{engine=\"0\"")
     );
-    fleet.set_fault("default/nlp", Fault::NotFound);
+    fleet.set_fault("bench-tests/nlp", Fault::NotFound);
     assert!(
-        page(&fleet, "default/nlp")
+        page(&fleet, "bench-tests/nlp")
             .await
             .starts_with("HTTP/1.1 404")
     );
@@ -151,7 +151,7 @@ async fn requests_of_a_killed_pod_are_counted_as_cut_and_tried_again() {
     let fleet = fleet(&client).await;
     // Slow enough that a request is always open.
     create(&client, &engines("vision", 2, "nvidia.com/gpu", "2", "3Gi")).await;
-    wait_for_serving(&fleet, "default/vision", 2).await;
+    wait_for_serving(&fleet, "bench-tests/vision", 2).await;
     let driver = drive(&client, "vision", 3.0, 8).await;
     wait::until(LIMIT, "open requests at both pods", async || {
         Ok(fleet
@@ -162,7 +162,7 @@ async fn requests_of_a_killed_pod_are_counted_as_cut_and_tried_again() {
     })
     .await
     .unwrap();
-    let pods: Api<Pod> = Api::default_namespaced(client.clone());
+    let pods: Api<Pod> = Api::namespaced(client.clone(), NAMESPACE);
     let first = pods.list(&ListParams::default()).await.unwrap().items[0]
         .metadata
         .name
@@ -188,6 +188,7 @@ async fn requests_of_a_killed_pod_are_counted_as_cut_and_tried_again() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn copies_on_one_shared_gpu_share_it_and_those_that_do_not_fit_are_seen() {
     let control_plane = ControlPlane::start(Options::new("shared")).await.unwrap();
+    control_plane.create_namespace(NAMESPACE).await.unwrap();
     let client = control_plane.client().await.unwrap();
     let node = NodeSpec::time_sliced("t4", T4, 1, 10);
     Nodes::new(client.clone()).add(&node).await.unwrap();
@@ -202,10 +203,10 @@ async fn copies_on_one_shared_gpu_share_it_and_those_that_do_not_fit_are_seen() 
         &engines("two", 1, "nvidia.com/gpu.shared", "0.1", "7Gi"),
     )
     .await;
-    wait_for_serving(&fleet, "default/one", 1).await;
-    wait_for_serving(&fleet, "default/two", 1).await;
+    wait_for_serving(&fleet, "bench-tests/one", 1).await;
+    wait_for_serving(&fleet, "bench-tests/two", 1).await;
     let busy: Vec<_> = ["one", "two"]
-        .map(|agent| fleet.serving(&format!("default/{agent}"))[0].0.clone())
+        .map(|agent| fleet.serving(&format!("bench-tests/{agent}"))[0].0.clone())
         .into();
     let requests = busy
         .iter()
@@ -251,7 +252,7 @@ async fn copies_on_one_shared_gpu_share_it_and_those_that_do_not_fit_are_seen() 
         )
     })
     .unwrap();
-    assert_eq!(fleet.serving("default/three"), []);
+    assert_eq!(fleet.serving("bench-tests/three"), []);
     fleet.stop().await;
     control_plane.finish();
 }
@@ -259,6 +260,7 @@ async fn copies_on_one_shared_gpu_share_it_and_those_that_do_not_fit_are_seen() 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_mig_instance_serves_at_its_part_of_the_gpu() {
     let control_plane = ControlPlane::start(Options::new("mig")).await.unwrap();
+    control_plane.create_namespace(NAMESPACE).await.unwrap();
     let client = control_plane.client().await.unwrap();
     let node = NodeSpec::mig("a100", A100_80, 1, &[("3g.40gb", 1), ("1g.10gb", 2)]).unwrap();
     Nodes::new(client.clone()).add(&node).await.unwrap();
@@ -274,8 +276,8 @@ async fn a_mig_instance_serves_at_its_part_of_the_gpu() {
     )
     .await;
     for (agent, fraction) in [
-        ("default/large", 42.0 / 108.0),
-        ("default/small", 14.0 / 108.0),
+        ("bench-tests/large", 42.0 / 108.0),
+        ("bench-tests/small", 14.0 / 108.0),
     ] {
         wait_for_serving(&fleet, agent, 1).await;
         let uid = fleet.serving(agent)[0].0.clone();
@@ -303,13 +305,13 @@ async fn a_mig_instance_serves_at_its_part_of_the_gpu() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn engines_serve_on_while_the_api_server_is_away() {
-    if super::skipped_in_a_foreign_cluster("engines_serve_on") {
+    if skipped_in_a_foreign_cluster("engines_serve_on") {
         return;
     }
     let (control_plane, client) = with_gpus("away", 2).await;
     let fleet = fleet(&client).await;
     create(&client, &engines("nlp", 2, "nvidia.com/gpu", "30", "3Gi")).await;
-    wait_for_serving(&fleet, "default/nlp", 2).await;
+    wait_for_serving(&fleet, "bench-tests/nlp", 2).await;
     let driver = drive(&client, "nlp", 20.0, 15).await;
     control_plane.kill(Component::ApiServer).await.unwrap();
     tokio::time::sleep(Duration::from_secs(3)).await;
@@ -323,7 +325,7 @@ async fn engines_serve_on_while_the_api_server_is_away() {
     );
     // Afterwards pods are followed again.
     scale(&client, "nlp", 1).await;
-    wait_for_serving(&fleet, "default/nlp", 1).await;
+    wait_for_serving(&fleet, "bench-tests/nlp", 1).await;
     fleet.stop().await;
     control_plane.finish();
 }
