@@ -53,6 +53,23 @@ pub async fn install(control_plane: &ControlPlane) -> Result<()> {
     policies_bite(control_plane, &client).await
 }
 
+/// The label selector of the operator's pods.
+pub const SELECTOR: &str = "app.kubernetes.io/name=agentpool";
+
+/// Applies the operator's own Deployment; an [`crate::operator::OperatorRunner`] then runs its pods. Needs a node.
+///
+/// # Errors
+/// The API server refuses it.
+pub async fn deploy(client: &Client, replicas: u32) -> Result<()> {
+    for mut object in objects(&binaries::repository().join("deploy/install.yaml"))? {
+        if object["kind"] == "Deployment" {
+            object["spec"]["replicas"] = json!(replicas);
+            apply(client, object).await?;
+        }
+    }
+    Ok(())
+}
+
 /// The objects of a file of YAML documents.
 ///
 /// # Errors

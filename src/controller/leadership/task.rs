@@ -13,6 +13,9 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
+/// Field manager of the lease.
+const MANAGER: &str = "agentpool/election";
+
 /// The election ended by itself, which it never should.
 #[derive(Debug, thiserror::Error)]
 #[error("the task that holds the lease died: {0}")]
@@ -124,7 +127,7 @@ impl Candidate {
     async fn claim(&self, read: Option<Lease>) -> Result<LeaderState, RoundError> {
         // The term counts from before the request: when it was carried out is not known, only that it was later.
         let until = Instant::now() + self.terms.deadline;
-        let params = PostParams::default();
+        let params = by_us();
         let name = &self.config.lease_name;
         let lease = self.claimed(read.clone());
         let written = match read {
@@ -219,8 +222,7 @@ impl Candidate {
             lease_transitions: transitions,
             ..LeaseSpec::default()
         });
-        self.call(self.api.replace(name, &PostParams::default(), &lease))
-            .await?;
+        self.call(self.api.replace(name, &by_us(), &lease)).await?;
         tracing::info!("the lease is given back");
         Ok(())
     }
@@ -235,6 +237,13 @@ impl Candidate {
             Ok(answer) => Ok(answer?),
             Err(_) => Err(RoundError::Timeout(bound)),
         }
+    }
+}
+
+fn by_us() -> PostParams {
+    PostParams {
+        field_manager: Some(MANAGER.to_owned()),
+        ..PostParams::default()
     }
 }
 
