@@ -24,5 +24,5 @@ metadata:
     pod-security.kubernetes.io/enforce: restricted
 NAMESPACE
 # Nothing that is applied this way belongs to a Helm release.
-"$HELM" template agentpool "$repository/charts/agentpool" --namespace agentpool-system --set crds.keep=false |
+"$HELM" template agentpool "$repository/charts/agentpool" --namespace agentpool-system --set crds.keep=false,handBack.enabled=false |
   sed '/app.kubernetes.io\/managed-by: Helm/d'

@@ -1,6 +1,7 @@
 //! The command line: one file a subcommand.
 
 mod crd;
+mod hand_back;
 mod run;
 mod values;
 mod version;
@@ -20,6 +21,11 @@ struct Cli {
 enum Command {
     /// Run the operator.
     Run(Box<run::RunArgs>),
+    /// Give every workload back: before or after the operator is uninstalled.
+    ///
+    /// Values stay as they are and nothing restarts; the operator's field ownership and annotations go, and a swap that was cut
+    /// in its middle is brought to an end. Run it when no operator runs.
+    HandBack(hand_back::HandBackArgs),
     /// Print the AgentPool CustomResourceDefinition as YAML.
     Crd,
     /// Print the version.
@@ -31,6 +37,7 @@ pub fn main() -> ExitCode {
     let cli = Cli::parse();
     match cli.command {
         Command::Run(args) => run::main(*args),
+        Command::HandBack(args) => hand_back::main(args),
         Command::Crd => crd::main(),
         Command::Version => version::main(),
     }

@@ -26,7 +26,7 @@ const PROBE_EVERY: Duration = Duration::from_secs(5);
 
 /// Why the operator ended.
 #[derive(Debug, thiserror::Error)]
-enum RunError {
+pub(super) enum RunError {
     #[error("cannot start the runtime: {0}")]
     Runtime(std::io::Error),
     #[error("cannot listen on --listen {address}: {source}")]
@@ -92,7 +92,7 @@ async fn operate(config: RunConfig) -> Result<(), RunError> {
             address: config.listen,
             source,
         })?;
-    let client = connect(&config).await?;
+    let client = connect(config.api_timeout).await?;
 
     tokio::spawn(probe(client.clone(), health.clone(), config.api_timeout));
 
@@ -123,9 +123,9 @@ async fn operate(config: RunConfig) -> Result<(), RunError> {
 }
 
 /// A client that retries nothing by itself: a call that may last minutes is worse than one that fails.
-async fn connect(config: &RunConfig) -> Result<kube::Client, RunError> {
+pub(super) async fn connect(api_timeout: Duration) -> Result<kube::Client, RunError> {
     let mut kube_config = kube::Config::infer().await?;
-    kube_config.connect_timeout = Some(config.api_timeout);
+    kube_config.connect_timeout = Some(api_timeout);
     kube_config.default_retry = false;
     kube::Client::try_from(kube_config).map_err(RunError::Client)
 }

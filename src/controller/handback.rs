@@ -4,10 +4,17 @@
 //! delete the values instead (seen on Kubernetes 1.36). A swap that was cut in its middle is brought to an end first, so that no agent
 //! is left without replicas.
 
+mod all;
+
+pub use all::{HandBackError, Returned, hand_back_all, wait_for_no_pods};
+
 use super::apply::pointer;
 use super::cache::{Record, WorkloadRecord};
+use super::config::Scope;
 use super::shared::Shared;
-use super::write::{GPU_MANAGER, PODS_MANAGER, REPLICAS_MANAGER, STATUS_MANAGER, WriteError};
+use super::write::{
+    GPU_MANAGER, PODS_MANAGER, REPLICAS_MANAGER, STATUS_MANAGER, WriteError, Writer,
+};
 use crate::api::{WorkloadKind, annotations};
 use crate::sharing::Restore;
 use crate::telemetry::WriteKind;
@@ -64,10 +71,10 @@ async fn round(shared: &Shared, mut seen: Orphans) -> Orphans {
                 let (namespace, name) = (key.1.as_str(), key.2.as_str());
                 let result = match kind {
                     WorkloadKind::Deployment => {
-                        hand_back::<Deployment>(shared, namespace, name, &record).await
+                        hand_back::<Deployment>(&shared.writer, namespace, name, &record).await
                     }
                     WorkloadKind::StatefulSet => {
-                        hand_back::<StatefulSet>(shared, namespace, name, &record).await
+                        hand_back::<StatefulSet>(&shared.writer, namespace, name, &record).await
                     }
                 };
                 match result {
@@ -99,7 +106,7 @@ fn is_marked(record: &WorkloadRecord) -> bool {
 /// # Errors
 /// When a write was refused, lost a race or got no answer.
 async fn hand_back<K>(
-    shared: &Shared,
+    writer: &Writer,
     namespace: &str,
     name: &str,
     record: &WorkloadRecord,
@@ -111,7 +118,7 @@ where
         + Debug,
     WorkloadRecord: Record<K>,
 {
-    let api = Api::<K>::namespaced(shared.writer.client().clone(), namespace);
+    let api = Api::<K>::namespaced(writer.client().clone(), namespace);
     let note = record.notes.get(annotations::RESTORE);
     let restore = note.and_then(|note| serde_json::from_str::<Restore>(note).ok());
     if let Some(restore) = restore.filter(|_| record.replicas == 0) {
@@ -124,15 +131,12 @@ where
         } else {
             restore.replicas
         };
-        shared.writer.scale(&api, name, 0, replicas.max(1)).await?;
+        writer.scale(&api, name, 0, replicas.max(1)).await?;
     }
-    let object = tokio::time::timeout(shared.config.api_timeout, api.get(name))
-        .await
-        .map_err(|_| WriteError::TimedOut(shared.config.api_timeout))??;
+    let object = writer.read(api.get(name)).await?;
     let operations = give_up(object.meta());
     if !operations.is_empty() {
-        shared
-            .writer
+        writer
             .json_patch(WriteKind::HandBack, GPU_MANAGER, &api, name, operations)
             .await?;
     }

@@ -21,7 +21,8 @@ mod watches;
 mod write;
 
 pub use config::{ElectionConfig, PodIdentity, RunConfig, Scope, ScrapeLimits, Wiring};
-pub use write::{GPU_MANAGER, PODS_MANAGER, REPLICAS_MANAGER, STATUS_MANAGER};
+pub use handback::{HandBackError, Returned, hand_back_all, wait_for_no_pods};
+pub use write::{GPU_MANAGER, PODS_MANAGER, REPLICAS_MANAGER, STATUS_MANAGER, WriteError, Writer};
 
 use crate::api::AgentPool;
 use crate::signals::Clock;
@@ -42,7 +43,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::task::JoinSet;
 use watches::Watches;
-use write::Writer;
 
 /// Runs the controller until `wiring.stop` is cancelled.
 ///

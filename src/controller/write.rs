@@ -104,6 +104,20 @@ impl Writer {
         self.leader.borrow().may_write(Instant::now())
     }
 
+    /// A read, bounded as a write is.
+    ///
+    /// # Errors
+    /// When it failed or got no answer.
+    pub async fn read<T>(
+        &self,
+        call: impl Future<Output = Result<T, kube::Error>>,
+    ) -> Result<T, WriteError> {
+        timeout(self.timeout, call)
+            .await
+            .map_err(|_| WriteError::TimedOut(self.timeout))?
+            .map_err(WriteError::from)
+    }
+
     async fn bounded<T>(
         &self,
         kind: WriteKind,

@@ -40,6 +40,19 @@ system:serviceaccount:{{ .Release.Namespace }}:{{ include "agentpool.serviceAcco
 {{- end -}}
 {{- end -}}
 
+{{- define "agentpool.podSecurityContext" -}}
+runAsNonRoot: true
+runAsUser: 65532
+runAsGroup: 65532
+seccompProfile: {type: RuntimeDefault}
+{{- end -}}
+
+{{- define "agentpool.securityContext" -}}
+allowPrivilegeEscalation: false
+readOnlyRootFilesystem: true
+capabilities: {drop: [ALL]}
+{{- end -}}
+
 {{/* What the operator may do in a namespace whose pools it serves; each verb with its use. */}}
 {{- define "agentpool.namespacedRules" -}}
 # Reads the pools it serves.
