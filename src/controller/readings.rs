@@ -21,9 +21,6 @@ const LONGEST_WINDOW: Duration = Duration::from_secs(4 * 3600);
 /// Pause between two questions to a Prometheus server.
 const QUERY_EVERY: Duration = Duration::from_secs(5);
 
-/// A sample of a Prometheus server is stale when it is older: three scrapes at the 30 s that most installations choose.
-const STALE_IN_PROMETHEUS: Duration = Duration::from_secs(90);
-
 /// The trackers of a pool's agents, and how their pages are read.
 #[derive(Debug, Default)]
 pub struct Readings {
@@ -66,12 +63,7 @@ fn settings(pool: &ValidPool) -> Settings {
     if pool.prometheus.is_none() {
         return Settings::new(pool.interval, longest);
     }
-    let settings = Settings::new(pool.interval.max(QUERY_EVERY), longest);
-    Settings {
-        stale_after: STALE_IN_PROMETHEUS,
-        frozen_after: STALE_IN_PROMETHEUS * 2,
-        ..settings
-    }
+    Settings::of_server(pool.interval.max(QUERY_EVERY), longest)
 }
 
 impl Readings {
