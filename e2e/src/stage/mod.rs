@@ -4,6 +4,7 @@ mod workload;
 
 pub use workload::AgentWorkload;
 
+use crate::controlplane::BENCH_LABEL;
 use crate::controlplane::ControlPlane;
 use crate::controlplane::Options;
 use crate::controlplane::audit::Records;
@@ -306,6 +307,8 @@ async fn create_namespace(client: &Client, name: &str) -> Result<()> {
     let namespace = Namespace {
         metadata: ObjectMeta {
             name: Some(name.to_owned()),
+            // So that it is removed again from a cluster that is not our own.
+            labels: Some([(BENCH_LABEL.to_owned(), "true".to_owned())].into()),
             ..ObjectMeta::default()
         },
         ..Namespace::default()
