@@ -55,7 +55,11 @@ pub(super) fn cases(
         });
     }
     let short = cases.iter().any(|case| {
-        !case.fixed && case.target > case.share() + hysteresis::tolerated(behavior, case.share())
+        !case.fixed
+            && case.target
+                > case
+                    .share()
+                    .saturating_add(hysteresis::tolerated(behavior, case.share()))
     });
     for (i, (case, window)) in cases.iter_mut().zip(windows).enumerate() {
         let share = case.share();

@@ -15,8 +15,6 @@ use std::time::Duration;
 const MOST_EXTRA: u64 = 32;
 /// A target is met by a share that is this much below it, milli-GPUs.
 const TOLERATED: u64 = 50;
-/// Search steps for all vectors together.
-const SEARCH_STEPS: u32 = 60_000;
 
 /// One agent on its way to a number of copies.
 struct Case {
@@ -127,7 +125,8 @@ fn cases(
             .zip(&survey.agents)
             .any(|(allotment, extent)| {
                 let share = extent.realized.0;
-                allotment.target.0 > share + hysteresis::tolerated(&shape.behavior, share)
+                allotment.target.0
+                    > share.saturating_add(hysteresis::tolerated(&shape.behavior, share))
             });
     let mut cases: Vec<Case> = Vec::with_capacity(decision.len());
     for (i, allotment) in decision.iter().enumerate() {
@@ -205,7 +204,8 @@ impl Search<'_> {
         let tokens = self.unit.total();
         let most = tokens.min(fewest.saturating_add(MOST_EXTRA));
         let rounds = most.saturating_sub(fewest) + 1;
-        let steps = (u64::from(SEARCH_STEPS) / rounds) as u32;
+        let steps =
+            packer::steps(self.cases.len()) / u32::try_from(rounds.div_ceil(4)).unwrap_or(u32::MAX);
         let mut best: Option<(Cost, Vec<u32>)> = None;
         for all in fewest.min(most)..=most {
             let Some((cost, copies)) = self.pack(&ranges, all, bounded, steps) else {
@@ -250,7 +250,8 @@ impl Search<'_> {
         if case.fixed {
             return (now, now);
         }
-        let low = case.fewest.min(case.most);
+        let tokens = u32::try_from(self.unit.total()).unwrap_or(u32::MAX);
+        let low = case.fewest.min(case.most).min(tokens);
         let high = if bounded && self.unknown {
             case.most.min(now.max(low))
         } else {
@@ -299,7 +300,7 @@ impl Search<'_> {
                     target: aim,
                     hunger: aim,
                     in_force: case.copies.map(quantum),
-                    menu: (bottom..=reach).map(quantum).collect(),
+                    menu: lines(bottom, reach).map(quantum).collect(),
                 }
             })
             .collect();
@@ -338,6 +339,12 @@ impl Search<'_> {
             quanta.iter().map(|quantum| quantum.replicas).collect(),
         ))
     }
+}
+
+/// Numbers of copies to choose from: the fewest, and up to the most those next to it.
+fn lines(fewest: u32, most: u32) -> impl Iterator<Item = u32> {
+    let near = most.saturating_sub(2 * MOST_EXTRA as u32);
+    std::iter::once(fewest).chain(fewest.saturating_add(1).max(near)..=most)
 }
 
 fn hold(

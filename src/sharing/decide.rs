@@ -91,11 +91,7 @@ enum Distress {
 }
 
 /// Everyone's quantum, with those near enough keeping theirs.
-fn first_pass(
-    market: &Market<'_>,
-    room: &Room<'_>,
-    cases: &[Case],
-) -> Option<Vec<Option<Quantum>>> {
+fn first_pass(market: &Market<'_>, room: &Room, cases: &[Case]) -> Option<Vec<Option<Quantum>>> {
     let who: Vec<usize> = (0..cases.len()).filter(|i| !cases[*i].fixed).collect();
     let wants = |distress: Distress| -> Vec<Want> {
         who.iter()
@@ -176,12 +172,7 @@ fn want(market: &Market<'_>, i: usize, case: &Case, distress: Distress) -> Want 
 
 /// Gives what is left over to agents whose load asks for more than they have, even where a move that takes from others
 /// would not be worth it.
-fn second_pass(
-    market: &Market<'_>,
-    room: &Room<'_>,
-    cases: &[Case],
-    chosen: &mut [Option<Quantum>],
-) {
+fn second_pass(market: &Market<'_>, room: &Room, cases: &[Case], chosen: &mut [Option<Quantum>]) {
     let behavior = &market.shape.behavior;
     let mut who = Vec::new();
     let mut wants = Vec::new();
@@ -194,9 +185,9 @@ fn second_pass(
         let share = quantum.share.0;
         let hunger = case.demand.min(case.aim);
         let mut menu = vec![quantum.clone()];
-        if hunger > share + hysteresis::tolerated(behavior, share) {
+        let least = share.saturating_add(hysteresis::tolerated(behavior, share));
+        if hunger > least {
             let more = market.menu(i, agent.min_replicas, hunger);
-            let least = share + hysteresis::tolerated(behavior, share);
             menu.extend(more.into_iter().filter(|q| q.share.0 > least));
             hungry |= menu.len() > 1;
         }

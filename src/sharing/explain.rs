@@ -12,7 +12,7 @@ use crate::units::MilliGpus;
 /// The decision with its reasons.
 pub(super) fn explain(
     market: &Market<'_>,
-    room: &Room<'_>,
+    room: &Room,
     cases: &[Case],
     mut chosen: Vec<Option<Quantum>>,
     decision: &[Allotment],

@@ -44,6 +44,13 @@ pub(super) fn sure(spots: &[Spot], promises: &BTreeMap<u32, u64>, size: u32, cou
         })
 }
 
+/// What promises amount to, in units of the resource; `None` when that is beyond counting.
+pub(super) fn units(promises: &BTreeMap<u32, u64>) -> Option<u64> {
+    promises.iter().try_fold(0u64, |sum, (size, n)| {
+        sum.checked_add(u64::from(*size).checked_mul(*n)?)
+    })
+}
+
 /// The most replicas of `size`, up to `count`, that are [`sure`] to be scheduled now.
 pub(super) fn most(spots: &[Spot], promises: &BTreeMap<u32, u64>, size: u32, count: u64) -> u64 {
     let (mut low, mut high) = (0, count);

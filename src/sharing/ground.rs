@@ -71,6 +71,9 @@ impl<'a> Ground<'a> {
                 }
             })
             .collect();
+        if spots.iter().all(|spot| spot.schedulable) {
+            return spots;
+        }
         for pod in self.agents.iter().flat_map(|agent| &agent.pods) {
             if pod.state == PodState::Terminating {
                 continue;

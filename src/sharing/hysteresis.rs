@@ -198,3 +198,128 @@ pub(super) fn tolerated(behavior: &Behavior, share: u64) -> u64 {
     };
     ((share as f64 * tolerance) as u64).max(NEGLIGIBLE)
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+mod tests {
+    use super::super::fixtures::*;
+    use super::super::*;
+    use crate::units::Priority;
+
+    fn patient(up: u64, down: u64) -> PoolShape {
+        let agents = vec![
+            agent("a", Priority::High, 1, 8, 1),
+            agent("b", Priority::High, 1, 8, 1),
+        ];
+        let mut shape = pool(Strategy::WholeGpu, agents);
+        shape.behavior = Behavior {
+            tolerance: 0.1,
+            scale_up_window: Duration::from_secs(up),
+            scale_down_window: Duration::from_secs(down),
+        };
+        shape
+    }
+
+    /// Plans once a second with the same cluster, and returns the first second in which something is done.
+    fn first_step(
+        shape: &PoolShape,
+        pods: [usize; 2],
+        targets: impl Fn(u64) -> [u64; 2],
+    ) -> Option<u64> {
+        let agents = pods.map(|n| running(&whole(), 1, &vec!["n"; n]));
+        let observed = world(vec![node("n", 8)], agents.to_vec());
+        let mut memory = Memory::default();
+        for second in 0..1000 {
+            let decision = targets(second).map(hungry);
+            let now = Duration::from_secs(second);
+            let (plan, next) = plan(shape, &observed, &decision, &memory, now);
+            memory = next;
+            if !plan.steps.is_empty() {
+                return Some(second);
+            }
+        }
+        None
+    }
+
+    #[test]
+    fn a_rise_must_last_for_its_window_and_a_restart_starts_holding() {
+        assert_eq!(
+            first_step(&patient(60, 300), [1, 1], |_| [3000, 1000]),
+            Some(60)
+        );
+        assert_eq!(
+            first_step(&patient(0, 300), [1, 1], |_| [3000, 1000]),
+            Some(0)
+        );
+        let flicker = |second| [if second % 50 == 0 { 1000 } else { 3000 }, 1000];
+        assert_eq!(first_step(&patient(60, 300), [1, 1], flicker), None);
+    }
+
+    #[test]
+    fn what_nobody_else_asks_for_is_kept_for_the_window_and_then_given_back() {
+        assert_eq!(
+            first_step(&patient(0, 300), [4, 1], |_| [1000, 1000]),
+            Some(300)
+        );
+        let spikes = |second| [if second % 200 == 0 { 4000 } else { 1000 }, 1000];
+        assert_eq!(first_step(&patient(0, 300), [4, 1], spikes), None);
+    }
+
+    #[test]
+    fn while_another_agent_is_short_only_the_short_window_holds_a_fall() {
+        assert_eq!(
+            first_step(&patient(20, 300), [6, 2], |_| [2000, 6000]),
+            Some(20)
+        );
+    }
+
+    #[test]
+    fn what_is_held_is_said_with_the_numbers() {
+        let observed = world(
+            vec![node("n", 8)],
+            vec![
+                running(&whole(), 1, &["n"; 4]),
+                running(&whole(), 1, &["n"]),
+            ],
+        );
+        let decision = [hungry(1000), hungry(1000)];
+        let plan = plan(
+            &patient(0, 300),
+            &observed,
+            &decision,
+            &Memory::default(),
+            Duration::ZERO,
+        )
+        .0;
+        let hold = plan.holds[0].clone().unwrap();
+        assert_eq!(hold.reason, HoldReason::Stabilizing);
+        for part in ["target 1", "in force 4", "300 s"] {
+            assert!(hold.message.contains(part), "{}", hold.message);
+        }
+    }
+
+    #[test]
+    fn a_difference_of_less_than_half_a_step_takes_nothing_from_anyone() {
+        let shape = patient(0, 0);
+        assert_eq!(first_step(&shape, [3, 5], |_| [3500, 4500]), None);
+        assert_eq!(first_step(&shape, [3, 5], |_| [3900, 4000]), Some(0));
+    }
+
+    #[test]
+    fn memory_does_not_grow() {
+        let behavior = patient(60, 300).behavior;
+        let mut memory = Memory::default();
+        for tenth in 0..100_000u64 {
+            memory.recommend(
+                &behavior,
+                "a",
+                Duration::from_millis(tenth * 100),
+                tenth % 977,
+            );
+        }
+        let history = &memory.agents["a"];
+        assert!(history.rise.buckets.len() <= 18 && history.fall.buckets.len() <= 18);
+        memory.retain(std::iter::once("b"));
+        assert!(memory.agents.is_empty());
+    }
+}

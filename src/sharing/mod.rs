@@ -4,6 +4,8 @@
 //! one planner orders the changes so that nothing is placed before what it needs is free. Plans are level-triggered: each
 //! tick plans anew from what is observed, so a crash at any step is just another starting point.
 
+#[cfg(test)]
+mod adversarial;
 mod cases;
 mod copies;
 mod decide;
@@ -14,6 +16,7 @@ mod fixtures;
 mod flow;
 mod ground;
 mod hysteresis;
+mod ledger;
 mod market;
 mod mig;
 #[cfg(test)]
@@ -22,6 +25,8 @@ mod packer;
 mod planner;
 #[cfg(test)]
 mod properties;
+#[cfg(test)]
+mod quiet;
 mod residents;
 mod resume;
 mod room;
@@ -29,6 +34,7 @@ mod survey;
 mod swap;
 mod time_slicing;
 mod types;
+mod unwind;
 mod victims;
 mod whole_gpu;
 
@@ -37,6 +43,8 @@ pub use types::{
     AgentObserved, AgentShape, Behavior, Extent, Hold, HoldReason, InstanceFacts, Node, Observed,
     Plan, Pod, PodState, PoolShape, Quantum, Restore, Rollout, Step, Strategy, Survey,
 };
+
+pub use unwind::unwind;
 
 use crate::allocation::Allotment;
 use ground::Ground;

@@ -5,84 +5,14 @@
 //! replicas without a node is not free for anyone else. In order: swaps that are under way, shrinking, new swaps, growing.
 
 use super::decide::Decided;
-use super::fit;
 use super::ground::{Ground, covers};
+use super::ledger::Ledger;
 use super::market::Market;
-use super::residents::Residents;
-use super::types::{
-    AgentObserved, AgentShape, Hold, HoldReason, Plan, PodState, Quantum, Step, Strategy,
-};
+use super::types::{AgentObserved, Hold, HoldReason, Plan, PodState, Quantum, Step};
 use super::victims;
 use crate::units::GpuResource;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
-
-/// What is free now, and what is promised, per resource; growing takes from it.
-pub(super) struct Ledger<'a> {
-    ground: &'a Ground<'a>,
-    promises: BTreeMap<GpuResource, BTreeMap<u32, u64>>,
-    /// Time-slicing with all memory known: what is resident now.
-    residents: Option<Residents>,
-    /// Memory of one replica per agent, MiB; 0 where it is not known.
-    memory: Vec<u64>,
-}
-
-impl<'a> Ledger<'a> {
-    fn open(market: &Market<'a>) -> Self {
-        let residents = match &market.shape.strategy {
-            Strategy::TimeSlicing { resource, .. } => {
-                Residents::read(market.shape, market.ground, resource, None).ok()
-            }
-            Strategy::WholeGpu | Strategy::Mig => None,
-        };
-        let memory = |agent: &AgentShape| agent.memory_per_replica.unwrap_or_default().0;
-        Self {
-            ground: market.ground,
-            promises: BTreeMap::new(),
-            residents,
-            memory: market.shape.agents.iter().map(memory).collect(),
-        }
-    }
-
-    fn promised(&mut self, resource: &GpuResource) -> &mut BTreeMap<u32, u64> {
-        self.promises
-            .entry(resource.clone())
-            .or_insert_with(|| self.ground.promises(resource))
-    }
-
-    /// Takes places for up to `count` replicas of agent `i` that are sure to be scheduled and to find memory; returns for
-    /// how many.
-    pub fn take(&mut self, i: usize, resource: &GpuResource, size: u32, count: u64) -> u64 {
-        let spots = self.ground.spots(resource);
-        let promises = self.promised(resource);
-        let mut places = fit::most(&spots, promises, size, count);
-        if let Some(residents) = &mut self.residents {
-            places = residents.add(self.memory[i], places);
-        }
-        if places > 0 {
-            *self.promised(resource).entry(size).or_insert(0) += places;
-        }
-        places
-    }
-
-    /// Takes places for all of `count` replicas, or none.
-    pub fn take_all(&mut self, i: usize, resource: &GpuResource, size: u32, count: u64) -> bool {
-        let spots = self.ground.spots(resource);
-        let sure = fit::sure(&spots, self.promised(resource), size, count)
-            && self
-                .residents
-                .as_ref()
-                .is_none_or(|residents| residents.excess_with(self.memory[i], count).is_none());
-        sure && self.take(i, resource, size, count) == count
-    }
-
-    /// What is free in sum and promised to nobody, in units of the resource.
-    pub fn unpromised(&mut self, resource: &GpuResource) -> u64 {
-        let free: u64 = self.ground.spots(resource).iter().map(|s| s.free).sum();
-        let promised = self.promised(resource).iter();
-        free.saturating_sub(promised.map(|(size, n)| u64::from(*size) * n).sum())
-    }
-}
 
 /// A plan in the making.
 pub(super) struct Planner<'a> {

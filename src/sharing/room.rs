@@ -13,7 +13,7 @@ use crate::units::{GpuResource, MilliGpus};
 
 /// What is left to be decided on.
 #[derive(Clone)]
-pub(super) struct Room<'a> {
+pub(super) struct Room {
     /// Milli-GPUs that may be spent.
     pub budget: u64,
     /// How many of each resource there are.
@@ -23,12 +23,12 @@ pub(super) struct Room<'a> {
     /// Sums do not say all: replicas of several GPUs, or nodes where pods may stay but not come.
     uneven: bool,
     /// Where a swap may not stop an agent: what will be free without that.
-    flow: Option<Flow<'a>>,
+    flow: Option<Flow>,
 }
 
-impl<'a> Room<'a> {
+impl Room {
     /// What there is, less what agents hold that keep what they have.
-    pub fn less_fixed(market: &Market<'a>, capacity: MilliGpus, cases: &[Case]) -> Self {
+    pub fn less_fixed(market: &Market<'_>, capacity: MilliGpus, cases: &[Case]) -> Self {
         let mut budget = capacity.0;
         let mut spots: Vec<Vec<Spot>> = market.units.iter().map(|u| u.spots.clone()).collect();
         let mut owed = vec![0u64; market.units.len()];
@@ -37,7 +37,8 @@ impl<'a> Room<'a> {
             budget = budget.saturating_sub(case.share());
             for (u, unit) in market.units.iter().enumerate() {
                 let size = agent.template.get(&unit.resource).copied().unwrap_or(0);
-                owed[u] += u64::from(size) * market.ground.promised(i);
+                let promised = u64::from(size) * market.ground.promised(i);
+                owed[u] = owed[u].saturating_add(promised);
                 for pod in &agent.pods {
                     if pod.state != PodState::Terminating
                         && let Some(at) = market.ground.node_of(pod)
@@ -64,11 +65,11 @@ impl<'a> Room<'a> {
         let free = |unit: &Unit| {
             let free: u64 = unit.spots.iter().map(|spot| spot.free).sum();
             let promises = market.ground.promises(&unit.resource);
-            let promised = promises.iter().map(|(size, n)| u64::from(*size) * n);
-            (unit.resource.clone(), free.saturating_sub(promised.sum()))
+            let left = fit::units(&promises).map_or(0, |promised| free.saturating_sub(promised));
+            (unit.resource.clone(), left)
         };
         let flow = (!market.shape.allow_downtime)
-            .then(|| Flow::new(market.ground, market.units.iter().map(free).collect()));
+            .then(|| Flow::new(market.ground, market.units.iter().map(free)));
         Self {
             budget,
             totals,
@@ -167,7 +168,7 @@ impl<'a> Room<'a> {
             budget: self.budget,
             totals: self.totals.clone(),
             fits: &fits,
-            steps: packer::SEARCH_STEPS,
+            steps: packer::steps(wants.len()),
         };
         let choice = packer::pack(wants, &limits)?;
         Some(

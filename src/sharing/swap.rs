@@ -5,13 +5,13 @@
 //! stuck. By way of zero is safe against the old ReplicaSet retaking the instance: remember what to put back, scale to 0,
 //! wait until the pods are gone, change the template, scale up, forget.
 
-use super::flow::{Amounts, Flow};
+use super::flow::Flow;
 use super::planner::Planner;
 use super::types::{AgentObserved, HoldReason, PodState, Quantum, Restore, Step};
 use crate::units::GpuResource;
 use std::cmp::Reverse;
 
-impl<'a> Planner<'a> {
+impl Planner<'_> {
     /// Begins or holds the swaps of agents whose template asks for another resource than decided.
     pub(super) fn swap(&mut self, swapping: Vec<(usize, &Quantum)>) {
         let mut blocked: Vec<(usize, &Quantum)> = Vec::new();
@@ -131,7 +131,7 @@ impl<'a> Planner<'a> {
 
     /// The agent to stop for a moment: one whose stop lets its own swap end and as many others as possible; of those the
     /// least important.
-    fn yields(&self, flow: &Flow<'_>, stuck: &[(usize, &Quantum)]) -> Option<usize> {
+    fn yields(&self, flow: &Flow, stuck: &[(usize, &Quantum)]) -> Option<usize> {
         stuck
             .iter()
             .map(|(i, _)| *i)
@@ -153,14 +153,15 @@ impl<'a> Planner<'a> {
     }
 
     /// What will be free once what is under way, this plan's steps included, has happened.
-    fn flow(&mut self) -> Flow<'a> {
-        let mut free = Amounts::new();
-        for unit in &self.market.units {
-            free.insert(
-                unit.resource.clone(),
-                self.ledger.unpromised(&unit.resource),
-            );
-        }
+    fn flow(&mut self) -> Flow {
+        let units = &self.market.units;
+        let free: Vec<(GpuResource, u64)> = units
+            .iter()
+            .map(|unit| {
+                let unpromised = self.ledger.unpromised(&unit.resource);
+                (unit.resource.clone(), unpromised)
+            })
+            .collect();
         let mut flow = Flow::new(self.ground, free);
         for step in &self.plan.steps {
             match step {
