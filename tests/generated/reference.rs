@@ -1,6 +1,7 @@
 //! `docs/reference.md`: the manual of the API in tables.
 
 use crate::fields::{fields, schema};
+use crate::reasons;
 use crate::sources::{constants, variants};
 use serde_json::Value;
 use std::fmt::Write;
@@ -48,8 +49,14 @@ pub fn markdown() -> String {
     );
     section(
         &mut out,
+        "Reasons of conditions",
+        "Stable names; the message beside them has the numbers. Ready repeats the reason that keeps it False, Stalled that of Conflicted.",
+    );
+    names(&mut out, "Reason | Condition", &reasons::conditions());
+    section(
+        &mut out,
         "Reasons of a target share",
-        "In `status.agents[].reason`: why the policy asks for this share.",
+        "In `status.agents[].reason`: why the policy asks for this share. Where nothing may be written for the agent, the reason of the condition stands there instead.",
     );
     names(
         &mut out,
@@ -69,13 +76,29 @@ pub fn markdown() -> String {
     section(
         &mut out,
         "States of signals",
-        "In `status.agents[].signals`: `Fresh`, or why a pod's signal is not used. None of them is ever read as zero load.",
+        "In `status.agents[].signals`.",
     );
     names(
         &mut out,
         "State",
+        &variants("src/signals/window/mod.rs", "Freshness"),
+    );
+    section(
+        &mut out,
+        "Problems of signals",
+        "Why a pod's signal is not used; condition SignalsFresh says so in words. None of them is ever read as zero load.",
+    );
+    names(
+        &mut out,
+        "Problem",
         &variants("src/signals/problem.rs", "Problem"),
     );
+    section(
+        &mut out,
+        "Reasons of events",
+        "One event a change. A condition that turns bad is an event too, with the condition's reason.",
+    );
+    names(&mut out, "Reason", &reasons::events());
     section(&mut out, "Annotations", "");
     names(&mut out, "Annotation", &constants("src/api/annotations.rs"));
     out
@@ -128,7 +151,8 @@ fn rules(out: &mut String, path: &str, schema: &Value) {
 }
 
 fn names(out: &mut String, title: &str, names: &[(String, String)]) {
-    let _ = writeln!(out, "| {title} | What it means |\n|---|---|");
+    let columns = "|---".repeat(2 + title.matches('|').count());
+    let _ = writeln!(out, "| {title} | What it means |\n{columns}|");
     for (name, meaning) in names {
         let _ = writeln!(out, "| `{name}` | {} |", cell(meaning));
     }
