@@ -4,7 +4,7 @@ use super::decide::Decided;
 use super::hysteresis::{self, Memory};
 use super::market::{Market, Unit};
 use super::packer::{self, Cost, Limits, Want};
-use super::residents::Residents;
+use super::residents::Census;
 use super::time_slicing::{in_force, share};
 use super::types::{Hold, HoldReason, Quantum, Survey};
 use crate::allocation::{Allotment, Reason};
@@ -42,16 +42,23 @@ pub(super) fn decide(
     };
     let capacity = survey.capacity.0;
     let cases = cases(market, survey, decision, memory, now);
-    let known = Residents::read(market.shape, market.ground, &unit.resource, None).err();
+    let (census, unknown) = match Census::read(market.shape, market.ground, &unit.resource) {
+        Ok(census) => (Some(census), None),
+        Err(why) => (None, Some(why)),
+    };
     let search = Search {
         market,
         unit,
         capacity,
         cases: &cases,
-        unknown: known.is_some(),
+        census,
     };
-    let copies = search.best(true);
-    let unbounded = search.best(false);
+    let (copies, met) = search.best(true);
+    let unbounded = if met {
+        copies.clone()
+    } else {
+        search.best(false).0
+    };
     let mut decided = Decided::nothing(n);
     for (i, case) in cases.iter().enumerate() {
         let agent = &market.shape.agents[i];
@@ -62,10 +69,10 @@ pub(super) fn decide(
         let all: u64 = copies.iter().flatten().map(|n| u64::from(*n)).sum();
         let bound = !case.fixed && free > got;
         if bound {
-            let why = known.clone().or_else(|| {
+            let why = unknown.clone().or_else(|| {
                 let mut copies = copies.clone()?;
                 copies[i] = free?.min(copies[i].saturating_add(1));
-                search.residents(&copies)?.excess()
+                search.census.as_ref()?.after(&copies).excess()
             });
             decided.memory_bound[i] = Some(format!(
                 "{} copies are wanted for a share of {}, {} are given: {}",
@@ -173,27 +180,16 @@ struct Search<'a> {
     unit: &'a Unit,
     capacity: u64,
     cases: &'a [Case],
-    /// Memory is not known: no copies are added to what is there.
-    unknown: bool,
+    /// Who is where; `None` when memory is not known: then no copies are added to what is there.
+    census: Option<Census<'a>>,
 }
 
 impl Search<'_> {
-    fn residents(&self, copies: &[u32]) -> Option<Residents> {
-        let resource = &self.unit.resource;
-        Residents::read(
-            self.market.shape,
-            self.market.ground,
-            resource,
-            Some(copies),
-        )
-        .ok()
-    }
-
     /// The copies that bring the shares nearest to their aims, and the fewest of those. Without `bounded` as if memory did
-    /// not matter.
-    fn best(&self, bounded: bool) -> Option<Vec<u32>> {
+    /// not matter. Whether all aims are met goes with it.
+    fn best(&self, bounded: bool) -> (Option<Vec<u32>>, bool) {
         if let Some(kept) = self.kept() {
-            return Some(kept);
+            return (Some(kept), true);
         }
         let ranges: Vec<(u32, u32)> = self
             .cases
@@ -204,8 +200,7 @@ impl Search<'_> {
         let tokens = self.unit.total();
         let most = tokens.min(fewest.saturating_add(MOST_EXTRA));
         let rounds = most.saturating_sub(fewest) + 1;
-        let steps =
-            packer::steps(self.cases.len()) / u32::try_from(rounds.div_ceil(4)).unwrap_or(u32::MAX);
+        let steps = packer::steps(self.cases.len()) / u32::try_from(rounds).unwrap_or(u32::MAX);
         let mut best: Option<(Cost, Vec<u32>)> = None;
         for all in fewest.min(most)..=most {
             let Some((cost, copies)) = self.pack(&ranges, all, bounded, steps) else {
@@ -219,7 +214,8 @@ impl Search<'_> {
                 break;
             }
         }
-        best.map(|(_, copies)| copies)
+        let met = best.as_ref().is_some_and(|(cost, _)| cost.is_met());
+        (best.map(|(_, copies)| copies), met)
     }
 
     /// What is in force, when all of it is permitted and near enough to every aim.
@@ -252,7 +248,7 @@ impl Search<'_> {
         }
         let tokens = u32::try_from(self.unit.total()).unwrap_or(u32::MAX);
         let low = case.fewest.min(case.most).min(tokens);
-        let high = if bounded && self.unknown {
+        let high = if bounded && self.census.is_none() {
             case.most.min(now.max(low))
         } else {
             case.most
@@ -316,10 +312,10 @@ impl Search<'_> {
                 .any(|(copies, case)| *copies > case.copies.unwrap_or(0));
             !bounded
                 || !adds
-                || self.unknown
                 || self
-                    .residents(&copies)
-                    .is_some_and(|r| r.excess().is_none())
+                    .census
+                    .as_ref()
+                    .is_none_or(|census| census.after(&copies).excess().is_none())
         };
         let limits = Limits {
             budget: u64::MAX,

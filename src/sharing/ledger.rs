@@ -3,7 +3,7 @@
 use super::fit;
 use super::ground::{Ground, Spot};
 use super::market::Market;
-use super::residents::Residents;
+use super::residents::{Census, Residents};
 use super::types::{AgentShape, Strategy};
 use crate::units::GpuResource;
 use std::collections::BTreeMap;
@@ -20,7 +20,7 @@ pub(super) struct Ledger<'a> {
     ground: &'a Ground<'a>,
     accounts: BTreeMap<GpuResource, Account>,
     /// Time-slicing with all memory known: what is resident now.
-    residents: Option<Residents>,
+    residents: Option<Residents<'a>>,
     /// Memory of one replica per agent, MiB; 0 where it is not known.
     memory: Vec<u64>,
 }
@@ -30,7 +30,8 @@ impl<'a> Ledger<'a> {
     pub fn open(market: &Market<'a>) -> Self {
         let residents = match &market.shape.strategy {
             Strategy::TimeSlicing { resource, .. } => {
-                Residents::read(market.shape, market.ground, resource, None).ok()
+                let census = Census::read(market.shape, market.ground, resource).ok();
+                census.map(|census| census.now())
             }
             Strategy::WholeGpu | Strategy::Mig => None,
         };
@@ -71,7 +72,7 @@ impl<'a> Ledger<'a> {
         let account = self.account(resource);
         let scheduled = fit::sure(&account.spots, &account.promises, size, count);
         let resident =
-            |residents: &Residents| residents.excess_with(self.memory[i], count).is_none();
+            |residents: &Residents<'_>| residents.excess_with(self.memory[i], count).is_none();
         scheduled
             && self.residents.as_ref().is_none_or(resident)
             && self.take(i, resource, size, count) == count

@@ -227,3 +227,91 @@ proptest! {
         }
     }
 }
+
+#[derive(Debug, Clone)]
+struct Sliced {
+    nodes: Vec<(u32, u32)>,          // GPUs, slices of each
+    agents: Vec<(u8, u8, u64, u32)>, // rollout, priority, memory, max
+    targets: Vec<Vec<u64>>,
+    seed: u64,
+}
+
+fn sliced_pools() -> impl Strategy2<Value = Sliced> {
+    (1..3usize, 1..5usize).prop_flat_map(|(nodes, agents)| {
+        (
+            prop::collection::vec((1..3u32, 1..7u32), nodes),
+            prop::collection::vec((any::<u8>(), any::<u8>(), 1..9000u64, 1..7u32), agents),
+            prop::collection::vec(prop::collection::vec(0..1500u64, agents), 1..4),
+            any::<u64>(),
+        )
+            .prop_map(|(nodes, agents, targets, seed)| Sliced {
+                nodes,
+                agents,
+                targets,
+                seed,
+            })
+    })
+}
+
+/// The largest sum of memory that copies on one GPU of a node could amount to, beyond what the GPU has.
+fn overcommitted(cluster: &Cluster, shape: &PoolShape, slices: &[u32]) -> Option<String> {
+    let observed = cluster.observed();
+    observed
+        .nodes
+        .iter()
+        .zip(slices)
+        .find_map(|(node, slices)| {
+            let mut copies: Vec<u64> = Vec::new();
+            for (agent, shape) in observed.agents.iter().zip(&shape.agents) {
+                let here = agent
+                    .pods
+                    .iter()
+                    .filter(|p| p.node.as_deref() == Some(&node.name));
+                copies.extend(here.map(|_| shape.memory_per_replica.unwrap().0));
+            }
+            copies.sort_unstable_by(|a, b| b.cmp(a));
+            let worst: u64 = copies.iter().take(*slices as usize).sum();
+            (worst > 16_384).then(|| format!("{}: {worst} MiB", node.name))
+        })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 80, max_shrink_iters: 200, ..ProptestConfig::default() })]
+
+    #[test]
+    fn copies_never_need_more_memory_than_a_gpu_has_wherever_they_land(case in sliced_pools()) {
+        let token = GpuResource::shared();
+        let shapes = case.agents.iter().enumerate().map(|(i, (_, p, memory, max))| {
+            with_memory(agent(&format!("a{i}"), priority(*p), 0, *max, 1), *memory)
+        });
+        let sliced = super::Strategy::TimeSlicing { resource: token.clone(), slices_per_gpu: None };
+        let mut shape = pool(sliced, shapes.collect());
+        shape.max_concurrent = 1 + (case.seed % 3) as u32;
+        let nodes = case.nodes.iter().enumerate().map(|(i, (gpus, slices))| Node {
+            allocatable: [(token.clone(), gpus * slices)].into(),
+            gpu_memory: Some(crate::units::Mebibytes(16_384)),
+            ..node(&format!("n{i}"), *gpus)
+        });
+        let agents = case.agents.iter().map(|(r, ..)| AgentObserved {
+            rollout: rollout(*r),
+            ..empty(&token, 1)
+        });
+        let mut cluster = Cluster::new(nodes.collect(), agents.collect());
+        let slices: Vec<u32> = case.nodes.iter().map(|(_, slices)| *slices).collect();
+        let mut dice = Dice::new(case.seed);
+        let crashes = (case.seed % 8) as usize;
+        for targets in &case.targets {
+            let decision: Vec<Allotment> = targets.iter().map(|t| hungry(3 * t)).collect();
+            for _ in 0..15 {
+                turns(&mut cluster, &shape, &decision, &mut dice, crashes, 3);
+                let over = overcommitted(&cluster, &shape, &slices);
+                prop_assert!(over.is_none(), "{over:?}");
+            }
+            let outcome = run(&mut cluster, &shape, &decision, &mut dice, crashes);
+            assert_settled(&cluster, &outcome.plan);
+            let over = overcommitted(&cluster, &shape, &slices);
+            prop_assert!(over.is_none(), "{over:?}");
+            prop_assert!(cluster.unschedulable.is_empty(), "{:?}", cluster.unschedulable);
+        }
+    }
+}

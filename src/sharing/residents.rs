@@ -5,14 +5,18 @@
 
 use super::ground::Ground;
 use super::time_slicing::slices;
-use super::types::{PodState, PoolShape};
+use super::types::{Pod, PodState, PoolShape};
 use super::victims;
 use crate::units::{GpuResource, Mebibytes};
 use std::collections::BTreeMap;
 
+/// Copies of one agent counted at most; no node has so many slices.
+const COUNTED: usize = 1 << 12;
+
 /// One node with time-sliced GPUs.
-struct Resident {
-    name: String,
+#[derive(Clone)]
+struct Resident<'a> {
+    name: &'a str,
     schedulable: bool,
     slices: u64,
     memory: Mebibytes,
@@ -21,24 +25,40 @@ struct Resident {
     copies: Vec<u64>,
 }
 
+/// The copies of one agent.
+struct Member {
+    /// Memory of one, MiB.
+    need: u64,
+    /// Copies the spec wants.
+    replicas: u32,
+    /// Nodes of live copies, `None` without one, in the order in which they would be given up.
+    live: Vec<Option<usize>>,
+    /// Nodes of copies on their way out.
+    leaving: Vec<usize>,
+}
+
+/// Who is where, so that many numbers of copies can be tried.
+pub(super) struct Census<'a> {
+    nodes: Vec<Resident<'a>>,
+    members: Vec<Member>,
+}
+
 /// What is resident on every node, and what is promised to copies without a node.
-pub(super) struct Residents {
-    nodes: Vec<Resident>,
+pub(super) struct Residents<'a> {
+    nodes: Vec<Resident<'a>>,
     /// Memory of copies that may land anywhere, MiB.
     unplaced: Vec<u64>,
 }
 
-impl Residents {
-    /// Reads the pool's copies. With `copies`, what will be resident once every agent has that many: surplus pods are
-    /// taken to be gone, missing ones may land anywhere.
+impl<'a> Census<'a> {
+    /// Reads the pool's copies.
     ///
     /// # Errors
     /// What is not known, in words: then no copy can be said to fit.
     pub fn read(
         shape: &PoolShape,
-        ground: &Ground<'_>,
+        ground: &Ground<'a>,
         resource: &GpuResource,
-        copies: Option<&[u32]>,
     ) -> Result<Self, String> {
         let spots = ground.spots(resource);
         let mut nodes = Vec::new();
@@ -62,7 +82,7 @@ impl Residents {
             };
             index.insert(at, nodes.len());
             nodes.push(Resident {
-                name: node.name.clone(),
+                name: &node.name,
                 schedulable: node.schedulable,
                 slices: slices(shape, node, tokens),
                 memory,
@@ -70,7 +90,7 @@ impl Residents {
                 copies: Vec::new(),
             });
         }
-        let mut unplaced = Vec::new();
+        let mut members = Vec::with_capacity(ground.agents.len());
         for (i, agent) in ground.agents.iter().enumerate() {
             let Some(need) = shape.agents[i].memory_per_replica else {
                 return Err(format!(
@@ -78,30 +98,60 @@ impl Residents {
                     shape.agents[i].name
                 ));
             };
-            let gone = copies.map_or_else(Vec::new, |copies| {
-                victims::pick(ground, i, copies[i], &BTreeMap::new())
+            let at = |pod: &Pod| ground.node_of(pod).and_then(|at| index.get(&at)).copied();
+            let leaving = |pod: &&Pod| pod.state == PodState::Terminating;
+            members.push(Member {
+                need: need.0,
+                replicas: agent.replicas,
+                live: victims::in_order(ground, i, &BTreeMap::new())
+                    .into_iter()
+                    .map(at)
+                    .collect(),
+                leaving: agent.pods.iter().filter(leaving).filter_map(at).collect(),
             });
-            let mut bound = 0;
-            for pod in &agent.pods {
-                let leaves = pod.state == PodState::Terminating || gone.contains(&pod.name);
-                let Some(at) = ground.node_of(pod).and_then(|at| index.get(&at)) else {
-                    continue;
-                };
-                if leaves && copies.is_some() {
-                    nodes[*at].free += u64::from(nodes[*at].schedulable);
-                    continue;
-                }
-                nodes[*at].copies.push(need.0);
-                bound += usize::from(!leaves);
-            }
-            let wanted = copies.map_or(agent.replicas, |copies| copies[i]) as usize;
-            // No node takes more than its free slices, so there is no use in counting further.
-            let missing = wanted.saturating_sub(bound).min(1 << 12);
-            unplaced.extend(std::iter::repeat_n(need.0, missing));
         }
-        Ok(Self { nodes, unplaced })
+        Ok(Self { nodes, members })
     }
 
+    /// What is resident now, copies on their way out included.
+    pub fn now(&self) -> Residents<'a> {
+        let mut nodes = self.nodes.clone();
+        let mut unplaced = Vec::new();
+        for member in &self.members {
+            let placed = member.live.iter().flatten();
+            for at in placed.clone().chain(&member.leaving) {
+                nodes[*at].copies.push(member.need);
+            }
+            let placed = placed.count();
+            // A pod that exists may land even when the spec wants fewer by now.
+            let missing = (member.replicas as usize).max(member.live.len()) - placed;
+            unplaced.extend(std::iter::repeat_n(member.need, missing.min(COUNTED)));
+        }
+        Residents { nodes, unplaced }
+    }
+
+    /// What will be resident once every agent has that many copies: those given up are gone, those missing may land anywhere.
+    pub fn after(&self, copies: &[u32]) -> Residents<'a> {
+        let mut nodes = self.nodes.clone();
+        let mut unplaced = Vec::new();
+        for (member, wanted) in self.members.iter().zip(copies) {
+            let wanted = *wanted as usize;
+            let given_up = member.live.len().saturating_sub(wanted);
+            let (gone, kept) = member.live.split_at(given_up);
+            for at in gone.iter().flatten().chain(&member.leaving) {
+                nodes[*at].free += u64::from(nodes[*at].schedulable);
+            }
+            for at in kept.iter().flatten() {
+                nodes[*at].copies.push(member.need);
+            }
+            let missing = wanted.saturating_sub(kept.iter().flatten().count());
+            unplaced.extend(std::iter::repeat_n(member.need, missing.min(COUNTED)));
+        }
+        Residents { nodes, unplaced }
+    }
+}
+
+impl Residents<'_> {
     /// Why the copies might not fit: the first node where they could meet in the worst case and exceed one GPU.
     pub fn excess(&self) -> Option<String> {
         self.excess_with(0, 0)
@@ -110,7 +160,10 @@ impl Residents {
     /// As [`Self::excess`], with `count` more copies of `need` MiB that may land anywhere.
     pub fn excess_with(&self, need: u64, count: u64) -> Option<String> {
         let mut unplaced = self.unplaced.clone();
-        unplaced.extend(std::iter::repeat_n(need, count.min(1 << 12) as usize));
+        unplaced.extend(std::iter::repeat_n(
+            need,
+            count.min(COUNTED as u64) as usize,
+        ));
         unplaced.sort_unstable_by(|a, b| b.cmp(a));
         self.nodes.iter().find_map(|node| {
             let landing = if node.schedulable { node.free } else { 0 };
@@ -135,7 +188,7 @@ impl Residents {
 
     /// The most copies of `need` MiB, up to `count`, that can be added now wherever they land; they are counted as promised.
     pub fn add(&mut self, need: u64, count: u64) -> u64 {
-        let fits = (1..=count.min(1 << 12))
+        let fits = (1..=count.min(COUNTED as u64))
             .take_while(|n| self.excess_with(need, *n).is_none())
             .last()
             .unwrap_or(0);

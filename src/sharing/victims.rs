@@ -5,6 +5,7 @@ use super::ground::Ground;
 use super::market::Market;
 use super::types::{Pod, PodState, Quantum, Rollout};
 use std::cmp::{Ordering, Reverse};
+use std::collections::BTreeMap;
 
 /// The pods of agent `i` to cut when it goes down to `to` replicas, first the one that is missed least: not scheduled,
 /// on a node that is gone, loading, then ready with the least load; ties by name.
@@ -14,24 +15,32 @@ pub(super) fn pick(
     ground: &Ground<'_>,
     i: usize,
     to: u32,
-    first: &std::collections::BTreeMap<usize, u64>,
+    first: &BTreeMap<usize, u64>,
 ) -> Vec<String> {
+    let mut pods = in_order(ground, i, first);
+    pods.truncate(pods.len().saturating_sub(to as usize));
+    pods.into_iter().map(|pod| pod.name.clone()).collect()
+}
+
+/// The live pods of agent `i` in the order in which they are given up; see [`pick`].
+pub(super) fn in_order<'a>(
+    ground: &Ground<'a>,
+    i: usize,
+    first: &BTreeMap<usize, u64>,
+) -> Vec<&'a Pod> {
     let agent = &ground.agents[i];
     let mut live: Vec<&Pod> = agent
         .pods
         .iter()
         .filter(|pod| pod.state != PodState::Terminating)
         .collect();
-    let cut = live.len().saturating_sub(to as usize);
     if agent.rollout == Rollout::Ordered {
         live.sort_by_key(|pod| Reverse((fit::ordinal(&pod.name), &pod.name)));
-        live.truncate(cut);
-        return live.into_iter().map(|pod| pod.name.clone()).collect();
+        return live;
     }
     live.sort_by(|a, b| order(ground, a, b));
     let mut wanted = first.clone();
-    let mut chosen: Vec<&Pod> = Vec::new();
-    let mut rest: Vec<&Pod> = Vec::new();
+    let (mut chosen, mut rest) = (Vec::new(), Vec::new());
     for pod in live {
         let at = ground.node_of(pod);
         let place = at.and_then(|at| wanted.get_mut(&at)).filter(|n| **n > 0);
@@ -40,13 +49,12 @@ pub(super) fn pick(
                 *n -= 1;
                 chosen.push(pod);
             }
-            None if pod.node.is_none() || at.is_none() => chosen.push(pod),
+            None if at.is_none() => chosen.push(pod),
             None => rest.push(pod),
         }
     }
     chosen.extend(rest);
-    chosen.truncate(cut);
-    chosen.into_iter().map(|pod| pod.name.clone()).collect()
+    chosen
 }
 
 fn order(ground: &Ground<'_>, a: &Pod, b: &Pod) -> Ordering {
@@ -71,8 +79,8 @@ fn order(ground: &Ground<'_>, a: &Pod, b: &Pod) -> Ordering {
 pub(super) fn required(
     market: &Market<'_>,
     quanta: &[Option<Quantum>],
-) -> Vec<std::collections::BTreeMap<usize, u64>> {
-    let mut required = vec![std::collections::BTreeMap::new(); quanta.len()];
+) -> Vec<BTreeMap<usize, u64>> {
+    let mut required = vec![BTreeMap::new(); quanta.len()];
     for unit in &market.units {
         let (who, parts): (Vec<usize>, Vec<Part>) = quanta
             .iter()
