@@ -187,8 +187,9 @@ async fn policies_bite(control_plane: &ControlPlane, client: &Client) -> Result<
     const PROBE: &str = "policy-probe";
     let operator = client_as(control_plane, PROBE).await?;
     let pods: Api<Pod> = Api::namespaced(operator, NAMESPACE);
-    let refused_by = async |policy: &str| {
-        let patch = Patch::Merge(json!({"metadata": {"labels": {"probe": "true"}}}));
+    // Each by a write that the other permits: which of two refusals is reported is not said.
+    let refused_by = async |policy: &str, metadata: Value| {
+        let patch = Patch::Merge(json!({ "metadata": metadata }));
         wait::until(LIMIT, format!("{policy} is in force"), async || match pods
             .patch(PROBE, &PatchParams::default().dry_run(), &patch)
             .await
@@ -199,9 +200,13 @@ async fn policies_bite(control_plane: &ControlPlane, client: &Client) -> Result<
         .await
     };
     hold_lease(client, Some(PROBE)).await?;
-    refused_by("agentpool-jail").await?;
+    refused_by("agentpool-jail", json!({"labels": {"probe": "true"}})).await?;
     hold_lease(client, Some("nobody")).await?;
-    refused_by("agentpool-fence").await?;
+    refused_by(
+        "agentpool-fence",
+        json!({"annotations": {"agentpool.dev/probe": "true"}}),
+    )
+    .await?;
     hold_lease(client, None).await?;
     let pods: Api<Pod> = Api::namespaced(client.clone(), NAMESPACE);
     pods.delete(PROBE, &DeleteParams::default().grace_period(0))

@@ -10,8 +10,9 @@ use agentpool_e2e::operator::{Instance, OperatorRunner, RunnerOptions, operator_
 use agentpool_e2e::{install, wait};
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::Pod;
-use kube::api::DeleteParams;
+use kube::api::{DeleteParams, Patch, PatchParams};
 use kube::{Api, Client};
+use serde_json::json;
 
 const LIMIT: Duration = Duration::from_secs(60);
 /// The lease's duration (15 s), two looks at it, and room for a loaded machine.
@@ -127,8 +128,12 @@ async fn a_leader_that_is_told_to_stop_gives_the_lease_back_at_once() {
     let scene = Scene::set("told", 2).await;
     let leader = scene.leader_other_than(None).await;
     let told = Instant::now();
-    // As a rollout does: the pod is deleted, its process gets SIGTERM.
+    // As a rollout does: the pod is deleted, its process gets SIGTERM and time to end.
     let pods: Api<Pod> = Api::namespaced(scene.client.clone(), install::NAMESPACE);
+    let slowly = json!({"metadata": {"annotations": {"bench.agentpool.dev/drain-delay": "20s"}}});
+    pods.patch(leader.pod(), &PatchParams::default(), &Patch::Merge(slowly))
+        .await
+        .unwrap();
     pods.delete(leader.pod(), &DeleteParams::default())
         .await
         .unwrap();
