@@ -166,7 +166,8 @@ impl Applier<'_> {
                 let Some(index) = view.container else {
                     return Ok(None);
                 };
-                let operations = retarget(self.pool, workload, index, remove, resource, *count);
+                let operations =
+                    retarget(&self.pool.key(), workload, index, remove, resource, *count);
                 let object = self
                     .writer
                     .json_patch(WriteKind::GpuRequest, GPU_MANAGER, &api, name, operations)
@@ -255,8 +256,8 @@ impl Applier<'_> {
 
 /// The one JSON patch that replaces a GPU request, limits and requests together. Its `test` operations make sure that the container
 /// and the values are those that were decided upon; a request that somebody else had set is remembered in an annotation.
-fn retarget(
-    pool: &ValidPool,
+pub fn retarget(
+    pool: &str,
     workload: &WorkloadRecord,
     index: usize,
     remove: &BTreeMap<GpuResource, u32>,
@@ -299,8 +300,7 @@ fn retarget(
         operations.push(json!({"op": "add", "path": "/metadata/annotations", "value": {}}));
     }
     let annotation = |key: &str| format!("/metadata/annotations/{}", pointer(key));
-    operations
-        .push(json!({"op": "add", "path": annotation(annotations::POOL), "value": pool.key()}));
+    operations.push(json!({"op": "add", "path": annotation(annotations::POOL), "value": pool}));
     if !taken.is_empty() && !workload.notes.contains_key(annotations::PREVIOUS) {
         operations.push(json!({"op": "add", "path": annotation(annotations::PREVIOUS), "value": json!(taken).to_string()}));
     }

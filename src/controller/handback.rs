@@ -5,10 +5,12 @@
 //! is left without replicas.
 
 mod all;
+mod ending;
 
 pub use all::{HandBackError, Returned, hand_back_all, wait_for_no_pods};
 
-use super::apply::pointer;
+use self::ending::{Ending, ending, free};
+use super::apply::{pointer, retarget};
 use super::cache::{Record, WorkloadRecord};
 use super::config::Scope;
 use super::shared::Shared;
@@ -35,6 +37,8 @@ use std::time::Duration;
 const EVERY: Duration = Duration::from_secs(2);
 /// A workload must be seen as an orphan this often in a row: a pool that is replaced by GitOps comes back within a moment.
 const SIGHTINGS: u32 = 2;
+/// After so many (5 minutes) a workload without a place is handed back without one.
+const PATIENCE: u32 = 150;
 
 const MANAGERS: [&str; 4] = [REPLICAS_MANAGER, GPU_MANAGER, PODS_MANAGER, STATUS_MANAGER];
 
@@ -69,17 +73,25 @@ async fn round(shared: &Shared, mut seen: Orphans) -> Orphans {
             let sightings = seen.remove(&key).unwrap_or(0) + 1;
             if sightings >= SIGHTINGS {
                 let (namespace, name) = (key.1.as_str(), key.2.as_str());
+                let patient = sightings < PATIENCE;
                 let result = match kind {
                     WorkloadKind::Deployment => {
-                        hand_back::<Deployment>(&shared.writer, namespace, name, &record).await
+                        end::<Deployment>(shared, namespace, name, &record, patient).await
                     }
                     WorkloadKind::StatefulSet => {
-                        hand_back::<StatefulSet>(&shared.writer, namespace, name, &record).await
+                        end::<StatefulSet>(shared, namespace, name, &record, patient).await
                     }
                 };
                 match result {
-                    Ok(()) => {
+                    Ok(true) => {
                         tracing::info!(namespace, name, "handed back: no pool names it any more")
+                    }
+                    Ok(false) => {
+                        tracing::info!(
+                            namespace,
+                            name,
+                            "stopped in the middle of a swap: handed back once it has a place"
+                        )
                     }
                     Err(error) if error.is_race() => {}
                     Err(error) => {
@@ -101,6 +113,61 @@ fn is_marked(record: &WorkloadRecord) -> bool {
             .any(|o| MANAGERS.contains(&o.manager.as_str()))
 }
 
+/// Hands one workload back, or brings it nearer to where it can be; says whether it is handed back. After a long wait in vain a workload
+/// that was left at zero replicas is handed back all the same: a pod that waits is better seen than none.
+async fn end<K>(
+    shared: &Shared,
+    namespace: &str,
+    name: &str,
+    record: &WorkloadRecord,
+    patient: bool,
+) -> Result<bool, WriteError>
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+        + Clone
+        + DeserializeOwned
+        + Debug,
+    WorkloadRecord: Record<K>,
+{
+    if let Some(restore) = cut(record)
+        && !shared.nodes_hidden()
+    {
+        match ending(record, &restore, |resource| free(&shared.caches, resource)) {
+            Ending::Wait if patient => return Ok(false),
+            Ending::Retarget {
+                container,
+                remove,
+                resource,
+                count,
+            } => {
+                let api = Api::<K>::namespaced(shared.writer.client().clone(), namespace);
+                let pool = record
+                    .notes
+                    .get(annotations::POOL)
+                    .map_or("", String::as_str);
+                let operations = retarget(pool, record, container, &remove, &resource, count);
+                let kind = WriteKind::GpuRequest;
+                shared
+                    .writer
+                    .json_patch(kind, GPU_MANAGER, &api, name, operations)
+                    .await?;
+                return Ok(false);
+            }
+            Ending::Wait | Ending::Start => {}
+        }
+    }
+    hand_back::<K>(&shared.writer, namespace, name, record).await?;
+    Ok(true)
+}
+
+/// What was written before a swap of this workload began, when it stands at zero replicas because of it.
+fn cut(record: &WorkloadRecord) -> Option<Restore> {
+    let note = record.notes.get(annotations::RESTORE)?;
+    serde_json::from_str(note)
+        .ok()
+        .filter(|_| record.replicas == 0)
+}
+
 /// Hands one workload back.
 ///
 /// # Errors
@@ -119,9 +186,7 @@ where
     WorkloadRecord: Record<K>,
 {
     let api = Api::<K>::namespaced(writer.client().clone(), namespace);
-    let note = record.notes.get(annotations::RESTORE);
-    let restore = note.and_then(|note| serde_json::from_str::<Restore>(note).ok());
-    if let Some(restore) = restore.filter(|_| record.replicas == 0) {
+    if let Some(restore) = cut(record) {
         let swapped = record
             .containers
             .iter()

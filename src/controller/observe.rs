@@ -108,7 +108,8 @@ pub fn view(pool: &ValidPool, caches: &Caches, claims: &Claims) -> View {
     View { agents, nodes }
 }
 
-fn pods_of(
+/// The pods of a workload among those of its namespace.
+pub fn pods_of(
     workload: &WorkloadRecord,
     pods: &[(String, Arc<PodRecord>)],
 ) -> Vec<(String, Arc<PodRecord>)> {

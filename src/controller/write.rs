@@ -4,7 +4,7 @@
 use super::leadership::LeaderState;
 use crate::telemetry::{Metrics, WriteKind, WriteOutcome};
 use kube::api::{Api, Patch, PatchParams};
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::fmt::Debug;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -169,11 +169,7 @@ impl Writer {
     where
         K: Clone + serde::de::DeserializeOwned,
     {
-        let operations = vec![
-            serde_json::json!({"op": "test", "path": "/spec/replicas", "value": from}),
-            serde_json::json!({"op": "replace", "path": "/spec/replicas", "value": to}),
-        ];
-        let patch = json_patch(operations)?;
+        let patch = json_patch(rescale(from, to))?;
         let params = PatchParams {
             field_manager: Some(REPLICAS_MANAGER.to_owned()),
             ..PatchParams::default()
@@ -225,9 +221,41 @@ impl Writer {
     }
 }
 
+/// From exactly `from` replicas to `to`. A Scale of no replicas says nothing of them: its spec is empty then (seen on Kubernetes 1.36).
+fn rescale(from: u32, to: u32) -> Vec<Value> {
+    let expected = match from {
+        0 => json!({"op": "test", "path": "/spec", "value": {}}),
+        _ => json!({"op": "test", "path": "/spec/replicas", "value": from}),
+    };
+    vec![
+        expected,
+        json!({"op": "add", "path": "/spec/replicas", "value": to}),
+    ]
+}
+
 /// A JSON patch from operations; what is not well-formed surfaces as an error of the call.
 fn json_patch(operations: Vec<Value>) -> Result<Patch<()>, WriteError> {
     Ok(Patch::Json(
         serde_json::from_value(Value::Array(operations)).map_err(kube::Error::SerdeError)?,
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_scale_of_no_replicas_is_told_by_its_empty_spec() {
+        assert_eq!(
+            rescale(0, 2),
+            [
+                json!({"op": "test", "path": "/spec", "value": {}}),
+                json!({"op": "add", "path": "/spec/replicas", "value": 2}),
+            ]
+        );
+        assert_eq!(
+            rescale(3, 0)[0],
+            json!({"op": "test", "path": "/spec/replicas", "value": 3})
+        );
+    }
 }

@@ -61,6 +61,18 @@ fn hold(
 ) -> Option<Hold> {
     let now = case.in_force.as_ref()?;
     let (share, target) = (case.share(), case.target);
+    if allotment.reason == Reason::AtCeiling
+        && let Some(larger) = market.locked_out(i)
+    {
+        return Some(Hold {
+            reason: HoldReason::TakeOverRefused,
+            message: format!(
+                "in force {}; {} would serve more, but the template's GPU request is another manager's: set requests.takeOver to Allowed to have it replaced",
+                MilliGpus(share),
+                larger.resource
+            ),
+        });
+    }
     let tolerated = hysteresis::tolerated(&market.shape.behavior, share);
     if target.abs_diff(share) <= tolerated || chosen.is_some_and(|q| q != now) {
         return None;

@@ -85,15 +85,32 @@ impl<'a> Market<'a> {
     /// Units whose memory holds the agent's model; where its template may not change, only what it asks for.
     fn permitted(&self, i: usize) -> impl Iterator<Item = &Unit> {
         let (count, agent) = (self.count(i), &self.ground.agents[i]);
+        self.holding(i).filter(move |unit| {
+            let locked = || BTreeMap::from([(unit.resource.clone(), count)]);
+            !agent.template_locked || covers(&agent.template, &locked())
+        })
+    }
+
+    /// Units whose memory holds the agent's model.
+    fn holding(&self, i: usize) -> impl Iterator<Item = &Unit> {
+        let count = self.count(i);
         let need = self.shape.agents[i].memory_per_replica;
-        self.units.iter().filter(move |unit| {
-            let holds = match (need, unit.memory) {
+        self.units
+            .iter()
+            .filter(move |unit| match (need, unit.memory) {
                 (Some(need), Some(usable)) => need.0 <= usable.0.saturating_mul(u64::from(count)),
                 _ => true,
-            };
-            let locked = || BTreeMap::from([(unit.resource.clone(), count)]);
-            holds && (!agent.template_locked || covers(&agent.template, &locked()))
-        })
+            })
+    }
+
+    /// The largest unit that agent `i` could have, were its template not locked, when it is larger than what the template asks for.
+    pub fn locked_out(&self, i: usize) -> Option<&Unit> {
+        let agent = &self.ground.agents[i];
+        let now = self.priced(&agent.template, 1)?.share.0;
+        let there = self.holding(i).filter(|unit| unit.total() > 0);
+        let largest = there.max_by_key(|unit| unit.share)?;
+        let each = largest.share.saturating_mul(u64::from(self.count(i)));
+        (agent.template_locked && each > now).then_some(largest)
     }
 
     /// Whether the strategy has anything at all for the agent.

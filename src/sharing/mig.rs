@@ -99,6 +99,7 @@ fn named(resource: &GpuResource) -> (u64, u64) {
 mod tests {
     use super::super::fixtures::*;
     use super::super::*;
+    use crate::allocation::Reason;
     use crate::units::{MilliGpus, Priority};
 
     fn alone(max: u32, memory: u64) -> PoolShape {
@@ -204,6 +205,32 @@ mod tests {
         assert!(
             why.contains("nvidia.com/gpu") && why.contains("takeOver"),
             "{why}"
+        );
+    }
+
+    #[test]
+    fn a_refused_take_over_is_said_where_a_larger_instance_would_serve_more() {
+        let layout = [("1g.10gb", 1), ("3g.40gb", 1)];
+        let mut locked = running(&mig("1g.10gb"), 1, &["n"]);
+        locked.template_locked = true;
+        let held = |agent: AgentObserved, reason| {
+            let observed = world(vec![a100("n", &layout)], vec![agent]);
+            let full = Allotment {
+                reason,
+                ..hungry(129)
+            };
+            let memory = Memory::default();
+            let (plan, _) = plan(&alone(1, 9000), &observed, &[full], &memory, Duration::ZERO);
+            assert_eq!(plan.steps, []);
+            plan.holds[0].clone()
+        };
+        let hold = held(locked.clone(), Reason::AtCeiling).unwrap();
+        assert_eq!(hold.reason, HoldReason::TakeOverRefused);
+        assert!(hold.message.contains("3g.40gb") && hold.message.contains("takeOver"));
+        assert_eq!(
+            held(locked, Reason::DemandMet),
+            None,
+            "it has all it asks for"
         );
     }
 }

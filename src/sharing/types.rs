@@ -276,6 +276,8 @@ pub enum HoldReason {
     DisruptionLimit,
     /// The swap needs a spare instance or `allowDowntime`.
     SwapNeedsDowntime,
+    /// A larger instance would serve the agent better, but its template's GPU request is somebody else's and may not be taken over.
+    TakeOverRefused,
     /// GPU memory does not permit another copy or a smaller instance.
     MemoryBound,
     /// Nothing may be written for this agent; a condition says why.
@@ -294,6 +296,7 @@ impl HoldReason {
             Self::WaitingForRollout => "WaitingForRollout",
             Self::DisruptionLimit => "DisruptionLimit",
             Self::SwapNeedsDowntime => "SwapNeedsDowntime",
+            Self::TakeOverRefused => "TakeOverRefused",
             Self::MemoryBound => "MemoryBound",
             Self::Frozen => "Frozen",
             Self::SignalLost => "SignalLost",

@@ -1,7 +1,9 @@
 //! A stage for scenarios: a control plane with GPU nodes, the operator installed from its chart and run as its pods, engines, a witness.
 
+mod look;
 mod workload;
 
+pub use look::{Seen, agent};
 pub use workload::AgentWorkload;
 
 use crate::controlplane::BENCH_LABEL;

@@ -2,5 +2,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod conflicts;
+mod crash;
+mod mig;
+mod pair;
 mod quiet;
 mod whole_gpus;

@@ -1,0 +1,150 @@
+//! Scenario 3: MIG instances of one A100 with 80 GB.
+
+use crate::pair::{HIGH, LOW, POOL, Pair, RESTORE, hold_of};
+use agentpool_e2e::controlplane::audit::Records;
+use agentpool_e2e::stage::{LIMIT, Stage, StageOptions};
+use serde_json::{Value, json};
+
+const PREVIOUS: &str = "agentpool.dev/previous-gpu-request";
+const EXCHANGE: [(&str, u32); 2] = [("2g.20gb", 1), ("3g.40gb", 1)];
+
+async fn stage(name: &str, instances: &[(&str, u32)]) -> Stage {
+    Stage::start(StageOptions::new(name, vec![Pair::node(instances)]))
+        .await
+        .unwrap()
+}
+
+fn workload_writes(stage: &Stage) -> Records {
+    stage.operator_writes().unwrap().workload_writes()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_share_grows_by_a_swap_into_a_spare_instance_once_the_request_may_be_taken_over() {
+    let stage = stage("mig-spare", &[("1g.10gb", 2), ("3g.40gb", 1)]).await;
+    let mut pair = Pair::new("1g.10gb", "1g.10gb");
+    pair.deploy(&stage).await.unwrap();
+    pair.busy(&stage, HIGH);
+
+    pair.take_over = "Refused";
+    pair.pool(&stage).await.unwrap();
+    stage
+        .wait_pool(POOL, "status says that takeOver is refused", LIMIT, |p| {
+            hold_of(p, HIGH).is_some_and(|(_, message)| message.contains("takeOver"))
+        })
+        .await
+        .unwrap();
+    let before = pair.look(&stage).await.unwrap();
+    assert!(
+        before[0].is_on("1g.10gb") && before[0].generation == 1,
+        "{before:#?}"
+    );
+    assert_eq!(workload_writes(&stage).len(), 0, "refused, yet written");
+
+    stage.witness.mark();
+    pair.take_over = "Allowed";
+    pair.pool(&stage).await.unwrap();
+    let after = pair.wait_on(&stage, "3g.40gb", "1g.10gb").await.unwrap();
+    assert_eq!(
+        after[0].notes.get(PREVIOUS).map(String::as_str),
+        Some(r#"{"nvidia.com/mig-1g.10gb":1}"#)
+    );
+    assert_eq!(after[1], before[1], "low was touched");
+    stage.witness.catch_up().await.unwrap();
+    let high = stage.witness.counts("agents", HIGH);
+    assert_eq!(
+        (high.created, high.max_present, high.min_ready),
+        (2, 2, Some(1)),
+        "the default RollingUpdate takes the old pod only when the new one is ready"
+    );
+    pair.quiet();
+    stage.finish().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_agents_swap_without_a_spare_only_when_downtime_is_allowed() {
+    let stage = stage("mig-exchange", &EXCHANGE).await;
+    let mut pair = Pair::new("2g.20gb", "3g.40gb");
+    pair.downtime = false;
+    pair.deploy(&stage).await.unwrap();
+    pair.busy(&stage, HIGH);
+    pair.pool(&stage).await.unwrap();
+    let held = stage
+        .wait_pool(POOL, "the swap is held", LIMIT, |p| {
+            hold_of(p, HIGH).is_some_and(|(reason, _)| reason == "SwapNeedsDowntime")
+        })
+        .await
+        .unwrap();
+    let (_, message) = hold_of(&held, HIGH).unwrap();
+    assert!(message.contains("allowDowntime"), "{message}");
+    assert_eq!(workload_writes(&stage).len(), 0, "held, yet written");
+
+    stage.witness.mark();
+    pair.downtime = true;
+    pair.pool(&stage).await.unwrap();
+    pair.wait_on(&stage, "3g.40gb", "2g.20gb").await.unwrap();
+    assert_eq!(
+        kinds_of_writes(&workload_writes(&stage).succeeded()),
+        [
+            "remember low",
+            "scale low to 0",
+            "template of low",
+            "template of high",
+            "scale low to 1",
+            "forget low"
+        ]
+    );
+    stage.witness.catch_up().await.unwrap();
+    let (high, low) = (
+        stage.witness.counts("agents", HIGH),
+        stage.witness.counts("agents", LOW),
+    );
+    assert_eq!(
+        (high.created, high.min_ready),
+        (2, Some(1)),
+        "high always serves"
+    );
+    assert_eq!(
+        (low.created, low.min_ready),
+        (2, Some(0)),
+        "low stops for a moment"
+    );
+    pair.quiet();
+    stage.finish().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_swap_without_a_spare_ends_whatever_the_rollout_strategy_is() {
+    let stage = stage("mig-strategies", &EXCHANGE).await;
+    for (kind, strategy) in [
+        ("Deployment", json!({ "type": "Recreate" })),
+        ("StatefulSet", Value::Null),
+    ] {
+        let mut pair = Pair::new("2g.20gb", "3g.40gb").of(kind, &strategy);
+        pair.deploy(&stage).await.unwrap();
+        pair.pool(&stage).await.unwrap();
+        pair.busy(&stage, HIGH);
+        pair.wait_on(&stage, "3g.40gb", "2g.20gb").await.unwrap();
+        pair.busy(&stage, LOW);
+        pair.wait_on(&stage, "2g.20gb", "3g.40gb").await.unwrap();
+        pair.quiet();
+        stage.clear().await.unwrap();
+    }
+    stage.finish().await.unwrap();
+}
+
+/// The writes in order, in words.
+fn kinds_of_writes(writes: &Records) -> Vec<String> {
+    let word = |record: &agentpool_e2e::controlplane::audit::Record| {
+        let (name, body) = (&record.name, record.request.clone().unwrap_or_default());
+        let to = || body[1]["value"].to_string();
+        match (record.subresource.as_str(), body.is_array()) {
+            ("scale", _) => format!("scale {name} to {}", to()),
+            (_, true) => format!("template of {name}"),
+            (_, false) if body["metadata"]["annotations"][RESTORE].is_null() => {
+                format!("forget {name}")
+            }
+            (_, false) => format!("remember {name}"),
+        }
+    };
+    writes.iter().map(word).collect()
+}
