@@ -1,13 +1,55 @@
-.PHONY: check test
-check:
-	cargo fmt --all --check
-	cargo clippy --workspace --all-targets --locked -- -D warnings
-	cargo test --workspace --locked
-test: check
+# What can be done here: `make help`.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+MAKEFLAGS += --no-print-directory
 
-# The generated files: the CRD and its reference from the Rust types, the plain manifests from the chart. Tests fail when they are behind.
+CARGO ?= cargo
+export CARGO_TERM_COLOR ?= auto
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+
+.PHONY: help
+help: ## Says what there is.
+	@echo "AgentPool: one decision about GPUs for all agents of a team. Targets:"
+	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
+	@echo "Variables of demo: SCENE=drift|paper  LENGTH=60s  READY=2s (pod start-up)  SEED=1"
+	@echo "Needed: Linux, Rust 1.91, Go 1.26, a C compiler; see README.md."
+
+.PHONY: demo
+demo: ## Four agents on 8 GPUs beside a static twin, about 90 s after the first build. SCENE=paper: one time-sliced GPU.
+	@echo "demo: builds etcd, Kubernetes, kubectl and KWOK from source (310 s on 2 cores when cold), then AgentPool and its bench (Rust, 200 s when cold); seconds when nothing changed"
+	@e2e/controlplane/build.sh core
+	@$(CARGO) build --locked --workspace --bin agentpool --bin demo
+	@echo
+	@$(TARGET)/debug/demo
+
+.PHONY: check
+check: ## The fast part of the tests: format, lints, unit tests, rules of the house, generated files. No control plane.
+	@.ci/check
+
+.PHONY: test
+test: ## Everything that CI runs: check, then the end-to-end tests on a real control plane.
+	@.ci/check
+	@.ci/e2e
+
+.PHONY: bench
+bench: ## The figures: a table, and target/bench/report.json.
+	@.ci/bench
+
 .PHONY: generate
-generate:
-	AGENTPOOL_GENERATE=1 cargo test --quiet --locked --package agentpool --test generated generated_from
+generate: ## Writes the generated files: the CRD and its reference from the Rust types, the plain manifests from the chart.
+	AGENTPOOL_GENERATE=1 $(CARGO) test --quiet --locked --package agentpool --test generated generated_from
 	e2e/controlplane/build.sh helm
 	deploy/render.sh > deploy/install.yaml
+
+.PHONY: manifests
+manifests: generate ## The same as generate.
+
+.PHONY: deny
+deny: ## Licences, advisories and sources of the dependencies. Needs cargo-deny (cargo install cargo-deny).
+	@command -v cargo-deny >/dev/null || { echo "cargo-deny is missing: cargo install --locked cargo-deny" >&2; exit 1; }
+	$(CARGO) deny check
+
+.PHONY: clean
+clean: ## Removes what was built, the control plane included.
+	rm -rf $(TARGET)

@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 pub mod controlplane;
+pub mod demo;
 pub mod engine;
 pub mod install;
 pub mod load;

@@ -103,7 +103,11 @@ impl ControlPlane {
         })
     }
 
-    async fn start_own(options: &Options) -> Result<Self> {
+    /// Starts a control plane of its own, whatever `KUBECONFIG` says.
+    ///
+    /// # Errors
+    /// As [`ControlPlane::start`].
+    pub async fn start_own(options: &Options) -> Result<Self> {
         // Building may take minutes of blocking work at first.
         let binaries = tokio::task::spawn_blocking(|| binaries::ensure(BinaryGroup::Core))
             .await
