@@ -34,7 +34,9 @@ fn sentences(text: &str) -> BTreeSet<&str> {
     let name = |word: &&str| {
         word.matches('_').count() >= 4
             && !word.starts_with("agentpool_")
-            && word.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
+            && word
+                .chars()
+                .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
     };
     quoted(text).filter(name).collect()
 }
@@ -53,7 +55,10 @@ fn every_test_that_the_readme_names_exists() {
         .iter()
         .filter(|name| !sources.contains(&format!("fn {name}(")))
         .collect();
-    assert!(missing.is_empty(), "the README names tests that do not exist: {missing:?}");
+    assert!(
+        missing.is_empty(),
+        "the README names tests that do not exist: {missing:?}"
+    );
 }
 
 #[test]
@@ -66,9 +71,15 @@ fn every_make_target_that_the_readme_names_exists() {
         .filter_map(|rest| rest.split(|c: char| !c.is_ascii_lowercase()).next())
         .filter(|word| !word.is_empty())
         .collect();
-    assert!(targets.contains("demo") && targets.contains("test"), "{targets:?}");
+    assert!(
+        targets.contains("demo") && targets.contains("test"),
+        "{targets:?}"
+    );
     for target in targets {
-        assert!(makefile.contains(&format!("\n{target}:")), "make {target} is not in the Makefile");
+        assert!(
+            makefile.contains(&format!("\n{target}:")),
+            "make {target} is not in the Makefile"
+        );
     }
 }
 
@@ -77,12 +88,19 @@ fn every_file_that_a_document_links_to_exists() {
     for document in ["README.md", "docs/design.md"] {
         let path = root().join(document);
         let text = read(&path);
-        for link in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+        for link in text
+            .split("](")
+            .skip(1)
+            .filter_map(|rest| rest.split(')').next())
+        {
             if link.starts_with("http") {
                 continue;
             }
             let target = path.parent().unwrap().join(link);
-            assert!(target.exists(), "{document} links to {link}, which does not exist");
+            assert!(
+                target.exists(),
+                "{document} links to {link}, which does not exist"
+            );
         }
     }
 }
@@ -90,5 +108,8 @@ fn every_file_that_a_document_links_to_exists() {
 #[test]
 fn a_name_that_is_no_test_is_seen_and_a_metric_is_not_taken_for_one() {
     let text = "`a_thing_that_is_not_there` `agentpool_scrape_to_write_seconds` `make test`";
-    assert_eq!(sentences(text), BTreeSet::from(["a_thing_that_is_not_there"]));
+    assert_eq!(
+        sentences(text),
+        BTreeSet::from(["a_thing_that_is_not_there"])
+    );
 }

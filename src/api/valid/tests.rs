@@ -204,7 +204,12 @@ fn a_name_or_a_workload_that_two_agents_have_is_refused() {
     refused(&[name], "spec.agents[1].name", "b", "unique");
     let workload = ("agents/0/workloadRef/name", json!("a"));
     let field = "spec.agents[0].workloadRef.name";
-    refused(&[workload.clone()], field, "a", "no other agent");
+    refused(
+        std::slice::from_ref(&workload),
+        field,
+        "a",
+        "no other agent",
+    );
     // A StatefulSet of the same name is another workload.
     admitted(&[
         workload,
@@ -367,7 +372,7 @@ fn what_a_shared_gpu_needs_or_cannot_do_is_refused() {
     }
     let exponent = ("agents/0/model/speedExponent", json!("0.5"));
     let field = "spec.agents[0].model.speedExponent";
-    refused(&[exponent.clone()], field, "0.5", "MIG");
+    refused(std::slice::from_ref(&exponent), field, "0.5", "MIG");
     admitted(&[kind("MIG"), exponent]);
     admitted(&[("agents/0/model/memoryPerReplica", Value::Null)]);
 }
@@ -378,12 +383,17 @@ fn unions_of_metrics_are_whole() {
     let source = ("metrics/source", json!("Prometheus"));
     let field = "spec.metrics.prometheus";
     refused(
-        &[source.clone()],
+        std::slice::from_ref(&source),
         field,
         "absent",
         "name of a metric source",
     );
-    refused(&[prometheus.clone()], field, "set", "absent unless");
+    refused(
+        std::slice::from_ref(&prometheus),
+        field,
+        "set",
+        "absent unless",
+    );
     let pool = admitted(&[source, prometheus]);
     assert_eq!(pool.prometheus.as_deref(), Some("main"));
     let names = json!({"finished": "f", "running": "r", "waiting": "w"});
