@@ -124,8 +124,9 @@ fn wanted(agent: &Agent<'_>, out: &Allotment) -> u64 {
 }
 
 /// The most that WaterFilling may give an agent, when some agent has demand or when none has.
-fn most(agent: &Agent<'_>, out: &Allotment, any_demand: bool) -> u64 {
-    let receives = agent.load != Load::Unknown && (out.demand.0 > 0 || !any_demand);
+fn most(agent: &Agent<'_>, out: &Allotment, any_basis: bool) -> u64 {
+    let receives =
+        agent.load != Load::Unknown && (out.demand.0 > 0 || agent.min_share.0 > 0 || !any_basis);
     if receives {
         agent.ceiling.0
     } else {
@@ -302,7 +303,7 @@ proptest! {
     fn water_filling_strands_nothing((capacity, facts) in pool()) {
         let agents = agents(&facts);
         let out = decide(Policy::WaterFilling, capacity, &agents);
-        let any = agents.iter().zip(&out).any(|(a, o)| a.load != Load::Unknown && o.demand.0 > 0);
+        let any = agents.iter().zip(&out).any(|(a, o)| a.load != Load::Unknown && o.demand.0.max(a.min_share.0) > 0);
         let room: u64 = agents.iter().zip(&out).map(|(a, o)| most(a, o, any)).sum();
         prop_assert_eq!(total(&out), capacity.min(room), "{:?}", out);
     }

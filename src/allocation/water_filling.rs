@@ -12,12 +12,13 @@
 //!    left over by name.
 //! 3. **Headroom.** When all demand is met, the spare capacity is lent in proportion to sqrt(weight · demand): Kleinrock's
 //!    square-root assignment (*Communication Nets*, 1964; *Queueing Systems* II, 1976, section 5.7), which minimises the
-//!    weighted mean number of requests in a system of M/M/1 queues. Agents without demand get none of it, unless all
-//!    are without; then it goes by minimum share, or equally when there are none.
+//!    weighted mean number of requests in a system of M/M/1 queues. A demand below the minimum share counts as the minimum
+//!    share: it is what the user expects of the agent, and a load that dies away does not drag all that is spare after its last
+//!    request. Agents with neither demand nor minimum get none, unless all are so; then it is lent equally.
 //!
 //! Never above a ceiling. Nothing is stranded: targets sum to capacity unless every agent that may receive more stands at
-//! its ceiling. Those are the agents with demand; all measured ones when none has demand; an agent of unknown load receives
-//! nothing beyond what it keeps. A higher demand or priority never lowers the agent's own target. All in integers.
+//! its ceiling. Those are the measured agents with demand or a minimum share; all measured ones when none has either; an agent of
+//! unknown load receives nothing beyond what it keeps. A higher demand or priority never lowers the agent's own target. All in integers.
 
 use super::demand::Meter;
 use super::level::{Level, Want};
@@ -31,8 +32,6 @@ const HEADROOM_ROOT: u32 = 20;
 const HEADROOM_SHIFT: u32 = 16;
 /// Demand above this many milli-GPUs (half a million GPUs) no longer raises the headroom weight, which keeps it within 2^26.
 const HEADROOM_DEMAND: u64 = 1 << 29;
-/// Likewise for a minimum share as weight.
-const HEADROOM_MINIMUM: u64 = 1 << 26;
 
 /// The three priorities by index: High 0, Medium 1, Low 2.
 const CLASSES: usize = 3;
@@ -53,7 +52,7 @@ pub(super) fn allocate(snapshot: &Snapshot<'_>, out: &mut [Allotment]) {
         if wanted > u128::from(left) {
             share_demand(agents, out, left);
         } else {
-            lend_headroom(agents, out, left - narrow(wanted), totals.any_demand);
+            lend_headroom(agents, out, left - narrow(wanted), totals.any_basis);
         }
     }
 }
@@ -107,8 +106,8 @@ struct Totals {
     entitled: [[u128; 1]; CLASSES],
     /// Demand beyond entitlements.
     wanted: u128,
-    /// An agent has demand.
-    any_demand: bool,
+    /// A measured agent has demand or a minimum share.
+    any_basis: bool,
 }
 
 impl Totals {
@@ -142,7 +141,7 @@ fn claim(agents: &[Agent<'_>], meter: Meter, out: &mut [Allotment]) -> Totals {
         totals.floors[class][1] += u128::from(bounds.kept - bounds.floor);
         totals.entitled[class][0] += u128::from(bounds.entitled - bounds.kept);
         totals.wanted += u128::from(bounds.wanted - bounds.entitled);
-        totals.any_demand |= slot.reason != Reason::SignalLost && slot.demand > MilliGpus::ZERO;
+        totals.any_basis |= slot.reason != Reason::SignalLost && basis(agent, slot) > 0;
     }
     totals
 }
@@ -238,15 +237,19 @@ fn share_demand(agents: &[Agent<'_>], out: &mut [Allotment], left: u64) {
     }
 }
 
+/// What headroom is measured by: the demand, or the minimum share where that is larger.
+fn basis(agent: &Agent<'_>, claimed: &Allotment) -> u64 {
+    claimed.demand.0.max(agent.min_share.0).min(HEADROOM_DEMAND)
+}
+
 /// Stage 3, everyone has what it asked for.
-fn lend_headroom(agents: &[Agent<'_>], out: &mut [Allotment], spare: u64, any_demand: bool) {
+fn lend_headroom(agents: &[Agent<'_>], out: &mut [Allotment], spare: u64, any_basis: bool) {
     let want = |agent: &Agent<'_>, claimed: &Allotment, bounds: &Bounds| Want {
         units: bounds.most - bounds.wanted,
-        weight: if any_demand {
-            let demand = claimed.demand.0.min(HEADROOM_DEMAND);
-            root((agent.priority.weight() * demand) << HEADROOM_ROOT)
+        weight: if any_basis {
+            root((agent.priority.weight() * basis(agent, claimed)) << HEADROOM_ROOT)
         } else {
-            agent.min_share.0.clamp(1, HEADROOM_MINIMUM)
+            1
         },
     };
     let mut level = {

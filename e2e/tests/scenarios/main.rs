@@ -1,6 +1,7 @@
 //! What issue-level promises look like on a real control plane: one file a scenario, each test named as a sentence.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod capacity;
 mod conflicts;
 mod crash;
 mod mig;

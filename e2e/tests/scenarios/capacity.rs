@@ -1,0 +1,152 @@
+//! Scenario 9: nodes are drained, lose GPUs, have fewer than declared; a foreign pod takes one.
+
+use crate::whole_gpus::{load, pool};
+use agentpool::api::AgentPool;
+use agentpool_e2e::controlplane::nodes::{A100_80, NodeSpec};
+use agentpool_e2e::stage::{AgentWorkload, LIMIT, Stage, StageOptions};
+use agentpool_e2e::witness::WitnessRules;
+use serde_json::json;
+use std::time::Duration;
+
+fn usable(pool: &AgentPool) -> Option<&str> {
+    pool.status
+        .as_ref()
+        .and_then(|s| s.capacity.as_ref())
+        .map(|c| c.usable.as_str())
+}
+
+fn says(pool: &AgentPool, reason: &str, part: &str) -> bool {
+    let conditions = pool.status.iter().flat_map(|s| &s.conditions);
+    conditions
+        .into_iter()
+        .any(|c| c.type_ == "CapacityAvailable" && c.reason == reason && c.message.contains(part))
+}
+
+fn replicas(pool: &AgentPool) -> u32 {
+    pool.status
+        .iter()
+        .flat_map(|s| &s.agents)
+        .map(|a| a.replicas)
+        .sum()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn capacity_that_comes_and_goes_is_planned_anew_and_the_condition_says_the_numbers() {
+    let nodes = vec![
+        NodeSpec::whole("gpu-a", A100_80, 4),
+        NodeSpec::whole("gpu-b", A100_80, 4),
+    ];
+    let stage = Stage::start(StageOptions::new("capacity", nodes))
+        .await
+        .unwrap();
+    let agents: Vec<AgentWorkload> = ["busy", "calm"]
+        .iter()
+        .map(|name| AgentWorkload::new(*name, 10.0))
+        .collect();
+    for agent in &agents {
+        stage.deploy(agent).await.unwrap();
+    }
+    let driver = stage.drive(
+        &[
+            load("busy", &[(900.0, 120.0)]),
+            load("calm", &[(900.0, 2.0)]),
+        ],
+        Duration::from_secs(900),
+    );
+
+    // More declared than there is: what there is counts, and the condition says both numbers.
+    let items: Vec<_> = agents
+        .iter()
+        .map(|agent| agent.agent("Medium", "1", 12))
+        .collect();
+    stage.apply(&pool(10, &items)).await.unwrap();
+    let less = |p: &AgentPool| {
+        says(p, "LessThanDeclared", "devices[0].gpus is 10")
+            && usable(p) == Some("8")
+            && replicas(p) == 8
+    };
+    stage
+        .wait_pool("team", "8 of the 10 declared GPUs are used", LIMIT, less)
+        .await
+        .unwrap();
+
+    // A node is drained. Its pods come back where there is room; those for which there is none are the drain's doing, not ours,
+    // until the pool has given way.
+    stage.witness.set_rules(
+        WitnessRules::default()
+            .namespace("agents")
+            .unschedulable_grace(Duration::from_secs(60)),
+    );
+    stage.nodes.cordon("gpu-b", true).await.unwrap();
+    stage.nodes.drain("gpu-b", LIMIT).await.unwrap();
+    let half = |p: &AgentPool| usable(p) == Some("4") && replicas(p) == 4;
+    stage
+        .wait_pool("team", "the pool lives on 4 GPUs", LIMIT, half)
+        .await
+        .unwrap();
+    let lives = |p: &AgentPool| {
+        p.status
+            .iter()
+            .flat_map(|s| &s.agents)
+            .all(|a| a.replicas >= 1)
+    };
+    stage
+        .wait_pool("team", "both agents have a replica", LIMIT, lives)
+        .await
+        .unwrap();
+    stage.nodes.cordon("gpu-b", false).await.unwrap();
+    stage
+        .wait_pool("team", "the pool uses 8 GPUs again", LIMIT, |p| {
+            usable(p) == Some("8") && replicas(p) == 8
+        })
+        .await
+        .unwrap();
+
+    // The agents are bounded to 5 GPUs in sum; a foreign pod takes the 3 that are left.
+    let bounded = vec![
+        agents[0].agent("Medium", "1", 3),
+        agents[1].agent("Medium", "1", 2),
+    ];
+    stage.apply(&pool(10, &bounded)).await.unwrap();
+    stage
+        .wait_pool(
+            "team",
+            "the agents give back what they may no longer use",
+            LIMIT,
+            |p| replicas(p) == 5,
+        )
+        .await
+        .unwrap();
+    stage
+        .witness
+        .set_rules(WitnessRules::default().namespace("agents"));
+    let foreign = json!({
+        "apiVersion": "v1", "kind": "Pod", "metadata": { "name": "notebook", "namespace": "default" },
+        "spec": { "containers": [{ "name": "n", "image": "notebook", "resources": { "limits": { "nvidia.com/gpu": "3" } } }] }
+    });
+    stage.apply(&foreign).await.unwrap();
+    let taken =
+        |p: &AgentPool| usable(p) == Some("5") && says(p, "LessThanDeclared", "other pods hold 3");
+    stage
+        .wait_pool(
+            "team",
+            "CapacityAvailable names the 3 GPUs of others",
+            LIMIT,
+            taken,
+        )
+        .await
+        .unwrap();
+    // Allowed more again, the hungry agent gets what is left and no more: the foreign GPUs are not ours.
+    stage.apply(&pool(10, &items)).await.unwrap();
+    stage
+        .wait_pool("team", "the pool keeps to its 5 GPUs", LIMIT, |p| {
+            p.status
+                .iter()
+                .any(|s| s.observed_generation == p.metadata.generation)
+                && replicas(p) == 5
+        })
+        .await
+        .unwrap();
+    driver.stop();
+    stage.finish().await.unwrap();
+}
