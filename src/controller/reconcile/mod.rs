@@ -1,20 +1,19 @@
 //! One tick of one pool: admit, observe, allocate, plan, apply, report.
 
-use super::apply::{Applier, Done, agent_of};
+mod act;
+
+use super::apply::Done;
 use super::backoff::Backoff;
 use super::observe::{View, view};
-use super::outcome::Outcome;
 use super::readings::{Readings, falls_back};
-use super::report::{Report, Reporter};
-use super::reverts::{self, Expected};
+use super::report::Reporter;
+use super::reverts::Expected;
 use super::shared::Shared;
-use super::write::WriteError;
 use crate::allocation::{self, Agent, Allotment, Lag, Load, Pace, Snapshot};
-use crate::api::conditions::{ConditionType, Verdict};
 use crate::api::{AgentPool, Invalid, ValidPool};
 use crate::sharing::{self, Memory, Observed, Plan, Survey};
 use crate::signals::AgentSignal;
-use crate::telemetry::AgentSample;
+use act::{apply, refuse, report};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -252,180 +251,4 @@ fn plan(
         shared.metrics.count_hold(hold.reason);
     }
     plan
-}
-
-async fn apply(
-    shared: &Shared,
-    pool: &ValidPool,
-    seen: &Seen,
-    plan: &Plan,
-    state: &mut State,
-) -> Tick {
-    let mut tick = Tick::default();
-    if !pool.may_write() || !shared.writer.leads() {
-        // What others change while we may not write is no revert.
-        state.expected = Expected::default();
-        return tick;
-    }
-    let stepping = |name: &str| {
-        plan.steps
-            .iter()
-            .any(|step| pool.agents[agent_of(step)].name == name)
-    };
-    let State {
-        backoff, expected, ..
-    } = state;
-    backoff.keep(stepping);
-    let applier = Applier {
-        writer: &shared.writer,
-        caches: &shared.caches,
-        pool,
-        view: &seen.view,
-    };
-    let mut given_up = Vec::new();
-    for (index, count) in expected.reverted(pool, &seen.view) {
-        if count.count >= reverts::MOST {
-            given_up.push(index);
-        }
-        if let Err(error) = applier.count_revert(index, &count).await {
-            tracing::warn!(pool = pool.key(), %error, "a revert was not counted");
-        }
-    }
-    for step in &plan.steps {
-        let agent = &pool.agents[agent_of(step)].name;
-        if backoff.holds(agent, seen.now) || given_up.contains(&agent_of(step)) {
-            continue;
-        }
-        match applier.apply(step).await {
-            Ok(done) => {
-                backoff.clear(agent);
-                expected.wrote(agent, step);
-                shared.metrics.observe_scrape_to_write(seen.read.elapsed());
-                tick.done.extend(done);
-            }
-            // The steps of a plan are independent, but what was observed no longer holds: look again first.
-            Err(error) if error.is_race() => break,
-            Err(WriteError::NotLeading) => break,
-            Err(error) => {
-                tracing::warn!(pool = pool.key(), %error, ?step, "a step failed");
-                shared.metrics.count_reconcile_error("Write");
-                backoff.failed(agent, seen.now, error.to_string());
-            }
-        }
-    }
-    tick
-}
-
-#[allow(clippy::too_many_arguments)]
-async fn report(
-    shared: &Shared,
-    object: &AgentPool,
-    pool: &ValidPool,
-    seen: &Seen,
-    decision: &[Allotment],
-    plan: &Plan,
-    state: &mut State,
-    tick: &mut Tick,
-) {
-    let samples = pool
-        .agents
-        .iter()
-        .enumerate()
-        .map(|(i, agent)| AgentSample {
-            agent: agent.name.clone(),
-            measured: seen.signals[i]
-                .as_ref()
-                .and_then(|s| s.age)
-                .and_then(|age| Instant::now().checked_sub(age)),
-            target: decision[i].target,
-            realized: seen.survey.agents[i].realized,
-        });
-    shared
-        .metrics
-        .publish_pool(&pool.namespace, &pool.name, samples.collect());
-    if !shared.writer.leads() {
-        return;
-    }
-    let outcome = Outcome {
-        pool,
-        view: &seen.view,
-        observed: &seen.observed,
-        survey: &seen.survey,
-        signals: &seen.signals,
-        decision,
-        plan,
-        lag: state.lag.is_learned().then(|| state.lag.get()),
-        failure: state.backoff.why(),
-    };
-    let report = Report {
-        verdicts: outcome.verdicts(),
-        capacity: Some(outcome.capacity()),
-        lag: outcome.lag,
-        agents: outcome.agents(),
-    };
-    super::events::publish(shared, object, &tick.done, &report.verdicts).await;
-    let written = state
-        .reporter
-        .report(
-            &shared.writer,
-            (&pool.namespace, &pool.name),
-            pool.generation,
-            report,
-            seen.now,
-        )
-        .await;
-    if let Err(error) = written
-        && !matches!(error, WriteError::NotLeading)
-        && !error.is_race()
-    {
-        tracing::warn!(pool = pool.key(), %error, "status was not written");
-        shared.metrics.count_reconcile_error("Status");
-    }
-}
-
-/// A pool that cannot be read: says which field, what it says, and what would be right; touches nothing else.
-async fn refuse(shared: &Shared, pool: &AgentPool, state: &mut State, invalid: &Invalid) -> Tick {
-    let (namespace, name) = (
-        pool.metadata.namespace.clone().unwrap_or_default(),
-        pool.metadata.name.clone().unwrap_or_default(),
-    );
-    shared.metrics.count_reconcile_error("Invalid");
-    let message = invalid.to_string();
-    let verdicts = vec![
-        Verdict::new(ConditionType::Ready, false, "InvalidSpec", message.clone()),
-        Verdict::new(
-            ConditionType::Reconciling,
-            false,
-            "InvalidSpec",
-            "nothing is under way",
-        ),
-        Verdict::new(ConditionType::Stalled, true, "InvalidSpec", message),
-    ];
-    let report = Report {
-        verdicts,
-        capacity: None,
-        lag: None,
-        agents: Vec::new(),
-    };
-    let tick = Tick {
-        interval: Some(Duration::from_secs(60)),
-        ..Tick::default()
-    };
-    if shared.writer.leads() {
-        super::events::publish(shared, pool, &[], &report.verdicts).await;
-        let written = state
-            .reporter
-            .report(
-                &shared.writer,
-                (&namespace, &name),
-                pool.metadata.generation,
-                report,
-                shared.clock.now(),
-            )
-            .await;
-        if let Err(error) = written {
-            tracing::warn!(namespace, name, %error, "status was not written");
-        }
-    }
-    tick
 }
