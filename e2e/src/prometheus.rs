@@ -29,6 +29,8 @@ pub struct PrometheusOptions {
     pub path: String,
     /// How often.
     pub interval: Duration,
+    /// Where it answers, for who must know before it starts; `None`: a free port of the machine.
+    pub listen: Option<String>,
 }
 
 impl PrometheusOptions {
@@ -39,7 +41,15 @@ impl PrometheusOptions {
             port: 8000,
             path: "/metrics".to_owned(),
             interval: Duration::from_secs(1),
+            listen: None,
         }
+    }
+
+    /// Answers at this `host:port`.
+    #[must_use]
+    pub fn listen(mut self, address: impl Into<String>) -> Self {
+        self.listen = Some(address.into());
+        self
     }
 }
 
@@ -70,7 +80,10 @@ impl Prometheus {
             configuration(options, &kubeconfig),
         )
         .context("write Prometheus' configuration")?;
-        let address = format!("127.0.0.1:{}", free_port(Ipv4Addr::LOCALHOST)?);
+        let address = match &options.listen {
+            Some(address) => address.clone(),
+            None => format!("127.0.0.1:{}", free_port(Ipv4Addr::LOCALHOST)?),
+        };
         let (group, program) = (
             control_plane.processes().clone(),
             binaries.join("prometheus"),

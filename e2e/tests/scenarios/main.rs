@@ -6,5 +6,6 @@ mod conflicts;
 mod crash;
 mod mig;
 mod pair;
+mod prometheus;
 mod quiet;
 mod whole_gpus;
