@@ -97,6 +97,21 @@ fn one_bad_series_among_good_ones_is_not_hidden_by_the_sum() {
 }
 
 #[test]
+fn a_bad_copy_among_good_ones_is_not_hidden_by_the_largest() {
+    for (value, problem) in [
+        ("NaN", Problem::NotANumber(Input::Running)),
+        ("-1", Problem::Negative(Input::Running)),
+    ] {
+        let page = SGLANG.replace(
+            "priority=\"\",tp_rank=\"1\"} 6.0",
+            &format!("priority=\"\",tp_rank=\"1\"}} {value}"),
+        );
+        assert_ne!(page, SGLANG);
+        assert_eq!(detect(&page), Err(problem), "{value}");
+    }
+}
+
+#[test]
 fn a_page_of_another_program_is_no_known_metrics_and_a_web_page_is_malformed() {
     assert_eq!(detect("go_goroutines 12\n"), Err(Problem::NoKnownMetrics));
     assert_eq!(detect(""), Err(Problem::NoKnownMetrics));

@@ -138,3 +138,20 @@ fn samples_from_the_future_or_out_of_order_change_nothing() {
         assert_near(rate(&tracker.signal(driver.now, WINDOW)), 10.0);
     }
 }
+
+#[test]
+fn after_an_outage_that_ends_in_a_restart_the_rate_is_measured_anew() {
+    let mut driver = Driver::new();
+    steady(&mut driver, &["a"], 10.0, 12);
+    for _ in 0..20 {
+        driver.tick(&[("a", Err(Problem::Timeout))]);
+    }
+    // What was assumed for the outage is no evidence; half a window of samples is.
+    for tick in 0..=5 {
+        let signal = driver.tick(&[("a", sample(3.0 * f64::from(tick), 0.0, 0.0))]);
+        match tick {
+            0..=4 => assert_eq!(signal.freshness, Freshness::Warming, "{tick}"),
+            _ => assert_near(rate(&signal), 3.0),
+        }
+    }
+}
