@@ -4,8 +4,10 @@
 mod capacity;
 mod conflicts;
 mod crash;
+mod leaders;
 mod mig;
 mod pair;
 mod prometheus;
 mod quiet;
+mod sharers;
 mod whole_gpus;
