@@ -9,5 +9,6 @@ mod mig;
 mod pair;
 mod prometheus;
 mod quiet;
+mod restarts;
 mod sharers;
 mod whole_gpus;
