@@ -11,7 +11,7 @@ use crate::controller::report::Report;
 use crate::controller::reverts::{self, Expected};
 use crate::controller::shared::Shared;
 use crate::controller::write::WriteError;
-use crate::sharing::Plan;
+use crate::sharing::{Plan, Step};
 use crate::telemetry::AgentSample;
 use std::time::{Duration, Instant};
 
@@ -61,6 +61,9 @@ pub(super) async fn apply(
             Ok(done) => {
                 backoff.clear(agent);
                 expected.wrote(agent, step);
+                shared
+                    .metrics
+                    .count_requests_cut(requests_in_victims(seen, step));
                 shared.metrics.observe_scrape_to_write(seen.read.elapsed());
                 tick.done.extend(done);
             }
@@ -75,6 +78,20 @@ pub(super) async fn apply(
         }
     }
     tick
+}
+
+/// Requests running and waiting in the pods that a scale-in takes, as far as they are known.
+fn requests_in_victims(seen: &Seen, step: &Step) -> u64 {
+    let Step::Scale { agent, victims, .. } = step else {
+        return 0;
+    };
+    let pods = seen.observed.agents[*agent].pods.iter();
+    let cut: f64 = pods
+        .filter(|pod| victims.contains(&pod.name))
+        .filter_map(|pod| pod.load)
+        .sum();
+    // A float that is negative or not finite saturates; loads are neither.
+    cut.round() as u64
 }
 
 #[allow(clippy::too_many_arguments)]
