@@ -1,7 +1,7 @@
 //! How many copies of each agent share time-sliced GPUs.
 
 use super::decide::Decided;
-use super::hysteresis::{self, Memory};
+use super::hysteresis::{self, Commitment, Memory};
 use super::market::{Market, Unit};
 use super::packer::{self, Cost, Limits, Want};
 use super::residents::Census;
@@ -53,7 +53,21 @@ pub(super) fn decide(
         cases: &cases,
         census,
     };
-    let (copies, met) = search.best(true);
+    let question = search.question();
+    let standing = memory
+        .commitment()
+        .and_then(|made| search.standing(made, &question));
+    let (copies, met) = match standing {
+        Some(copies) => (Some(copies), false),
+        None => search.best(true),
+    };
+    if let Some(copies) = &copies {
+        let quantum = |copies: &u32| Some(search.quantum(*copies, 1));
+        memory.commit(Commitment {
+            quanta: copies.iter().map(quantum).collect(),
+            ..question
+        });
+    }
     let unbounded = if met {
         copies.clone()
     } else {
@@ -102,12 +116,7 @@ pub(super) fn decide(
         decided.quanta[i] = got
             .filter(|copies| *copies > 0 || agent.min_replicas == 0)
             .filter(|_| !case.fixed || case.copies.is_some())
-            .map(|copies| Quantum {
-                replicas: copies,
-                resource: unit.resource.clone(),
-                count: 1,
-                share: MilliGpus(share(capacity, u64::from(copies), all)),
-            });
+            .map(|copies| search.quantum(copies, all));
     }
     decided
 }
@@ -185,6 +194,67 @@ struct Search<'a> {
 }
 
 impl Search<'_> {
+    fn quantum(&self, copies: u32, all: u64) -> Quantum {
+        Quantum {
+            replicas: copies,
+            resource: self.unit.resource.clone(),
+            count: 1,
+            share: MilliGpus(share(self.capacity, u64::from(copies), all)),
+        }
+    }
+
+    /// What is asked, without an answer.
+    fn question(&self) -> Commitment {
+        let names = self
+            .market
+            .shape
+            .agents
+            .iter()
+            .map(|agent| agent.name.clone());
+        Commitment {
+            agents: names
+                .zip(self.cases)
+                .map(|(name, c)| (name, c.aim, c.fixed))
+                .collect(),
+            room: (
+                self.capacity,
+                vec![(self.unit.resource.clone(), self.unit.total())],
+            ),
+            quanta: Vec::new(),
+        }
+    }
+
+    /// The copies that were decided on, while they are still to be reached and can be.
+    fn standing(&self, made: &Commitment, question: &Commitment) -> Option<Vec<u32>> {
+        if !made.asks_as(&self.market.shape.behavior, question) {
+            return None;
+        }
+        let copies: Vec<u32> = made
+            .quanta
+            .iter()
+            .map(|quantum| quantum.as_ref().map(|quantum| quantum.replicas))
+            .collect::<Option<_>>()?;
+        let permitted = copies.iter().zip(self.cases).all(|(copies, case)| {
+            case.fixed && case.copies == Some(*copies)
+                || !case.fixed && (case.fewest..=case.most).contains(copies)
+        });
+        let under_way = copies
+            .iter()
+            .zip(self.cases)
+            .any(|(n, case)| case.copies != Some(*n));
+        (permitted && under_way && self.holds(&copies)).then_some(copies)
+    }
+
+    /// Whether memory holds the copies, or none is added.
+    fn holds(&self, copies: &[u32]) -> bool {
+        let adds = |(copies, case): (&u32, &Case)| *copies > case.copies.unwrap_or(0);
+        !copies.iter().zip(self.cases).any(adds)
+            || self
+                .census
+                .as_ref()
+                .is_none_or(|census| census.after(copies).excess().is_none())
+    }
+
     /// The copies that bring the shares nearest to their aims, and the fewest of those. Without `bounded` as if memory did
     /// not matter. Whether all aims are met goes with it.
     fn best(&self, bounded: bool) -> (Option<Vec<u32>>, bool) {
@@ -274,12 +344,7 @@ impl Search<'_> {
                 let agent = &self.market.shape.agents[i];
                 let tolerated = hysteresis::tolerated(behavior, case.aim).max(TOLERATED);
                 let aim = case.aim.saturating_sub(tolerated);
-                let quantum = |copies: u32| Quantum {
-                    replicas: copies,
-                    resource: self.unit.resource.clone(),
-                    count: 1,
-                    share: MilliGpus(share(self.capacity, u64::from(copies), all)),
-                };
+                let quantum = |copies: u32| self.quantum(copies, all);
                 let reach = u64::from(*low)
                     .saturating_add(MOST_EXTRA)
                     .min(u64::from(*high));
@@ -306,16 +371,7 @@ impl Search<'_> {
                 .zip(&wants)
                 .map(|(at, want)| want.menu[*at].replicas)
                 .collect();
-            let adds = copies
-                .iter()
-                .zip(self.cases)
-                .any(|(copies, case)| *copies > case.copies.unwrap_or(0));
-            !bounded
-                || !adds
-                || self
-                    .census
-                    .as_ref()
-                    .is_none_or(|census| census.after(&copies).excess().is_none())
+            !bounded || self.holds(&copies)
         };
         let limits = Limits {
             budget: u64::MAX,

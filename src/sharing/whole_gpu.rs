@@ -112,6 +112,29 @@ mod tests {
     }
 
     #[test]
+    fn what_is_declared_is_not_exceeded_while_pods_are_on_their_way_out() {
+        let mut shape = two(1);
+        shape.declared_gpus = Some(MilliGpus(4000));
+        let mut shrinking = running(&whole(), 1, &["n", "n", "n"]);
+        shrinking.replicas = 1;
+        shrinking.pods[2].state = PodState::Terminating;
+        let agents = vec![running(&whole(), 1, &["n"]), shrinking];
+        let observed = world(vec![node("n", 8)], agents);
+        let plan = planned(&shape, &observed, &[3000, 1000]);
+        assert_eq!(
+            plan.steps,
+            [],
+            "four of the node's eight GPUs are free, none of the pool's four"
+        );
+        let agents = vec![running(&whole(), 1, &["n"]), running(&whole(), 1, &["n"])];
+        let observed = world(vec![node("n", 8)], agents);
+        assert_eq!(
+            scales(&planned(&shape, &observed, &[8000, 1000])),
+            [(0, 1, 3)]
+        );
+    }
+
+    #[test]
     fn a_tensor_parallel_replica_needs_its_gpus_on_one_node() {
         let shape = pool(
             Strategy::WholeGpu,
