@@ -18,12 +18,12 @@ fn files() -> Vec<PathBuf> {
 }
 
 /// Applies every example as a user would, reads its pools as the operator does, and compares pools with workloads.
-pub async fn apply_all(control_plane: &ControlPlane, client: &Client) {
+pub async fn apply_all(control_plane: &ControlPlane, client: &Client, namespace: &str) {
     for path in files() {
         let name = path.file_name().unwrap().to_string_lossy().into_owned();
         let output = control_plane
             .kubectl()
-            .args(["apply", "--validate=strict", "-f"])
+            .args(["apply", "--validate=strict", "--namespace", namespace, "-f"])
             .arg(&path)
             .output()
             .unwrap();
@@ -35,7 +35,7 @@ pub async fn apply_all(control_plane: &ControlPlane, client: &Client) {
         let mut pools = 0;
         for pool in of_kind("AgentPool") {
             pools += 1;
-            let api: Api<agentpool::api::AgentPool> = Api::default_namespaced(client.clone());
+            let api: Api<agentpool::api::AgentPool> = Api::namespaced(client.clone(), namespace);
             let stored = api
                 .get(pool["metadata"]["name"].as_str().unwrap())
                 .await

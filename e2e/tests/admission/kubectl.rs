@@ -3,7 +3,6 @@
 use crate::objects::pool;
 use agentpool::api::AgentPool;
 use agentpool_e2e::controlplane::ControlPlane;
-use agentpool_e2e::install;
 use kube::api::{Patch, PatchParams, PostParams};
 use kube::{Api, Client};
 use serde_json::{Value, json};
@@ -51,10 +50,12 @@ pub fn explains_every_field(control_plane: &ControlPlane) {
 }
 
 /// A pool with long but real names and values, in the widest of the usual views.
-pub async fn prints_within(control_plane: &ControlPlane, client: &Client, columns: usize) {
-    let namespace = "agents-production";
-    let object = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}});
-    install::apply(client, object).await.unwrap();
+pub async fn prints_within(
+    control_plane: &ControlPlane,
+    client: &Client,
+    namespace: &str,
+    columns: usize,
+) {
     let mut pool = pool();
     pool["metadata"] = json!({"name": "reasoning-pipeline"});
     pool["spec"]["devices"][0]["sharing"]["type"] = json!("TimeSlicing");
@@ -76,7 +77,12 @@ pub async fn prints_within(control_plane: &ControlPlane, client: &Client, column
         )
         .await
         .unwrap();
-    let table = run(control_plane, &["get", "agentpools", "--all-namespaces"]);
+    // The column of the namespace is the widest view; only our own pool in it.
+    let ours = format!("--field-selector=metadata.namespace={namespace}");
+    let table = run(
+        control_plane,
+        &["get", "agentpools", "--all-namespaces", &ours],
+    );
     let lines: Vec<&str> = table.lines().map(str::trim_end).collect();
     assert_eq!(lines.len(), 2, "{table}");
     for value in [

@@ -14,18 +14,19 @@ use agentpool_e2e::install;
 use kube::Client;
 use serde_json::Value;
 
-/// A control plane with AgentPool installed.
+/// A control plane with AgentPool installed, and a namespace of the same name.
 async fn installed(name: &str) -> (ControlPlane, Client) {
     let control_plane = ControlPlane::start(Options::new(name)).await.unwrap();
     install::install(&control_plane).await.unwrap();
+    control_plane.create_namespace(name).await.unwrap();
     let client = control_plane.client().await.unwrap();
     (control_plane, client)
 }
 
 /// Has the API server check a pool as `kubectl apply` does, strictly and without storing it: the object with its defaults, or what is
 /// wrong with it.
-async fn submit(client: &Client, pool: &Value) -> Result<Value, String> {
-    let path = "/apis/agentpool.dev/v1alpha1/namespaces/default/agentpools";
+async fn submit(client: &Client, namespace: &str, pool: &Value) -> Result<Value, String> {
+    let path = format!("/apis/agentpool.dev/v1alpha1/namespaces/{namespace}/agentpools");
     let request = http::Request::post(format!("{path}?dryRun=All&fieldValidation=Strict"))
         .header("content-type", "application/json")
         .body(serde_json::to_vec(pool).unwrap())
@@ -51,7 +52,7 @@ async fn what_is_wrong_is_refused_with_the_field_and_what_would_be_right() {
     let cases = wrong::cases();
     assert!(cases.len() > 100, "only {} cases", cases.len());
     for case in cases {
-        match submit(&client, &case.pool).await {
+        match submit(&client, "admission-wrong", &case.pool).await {
             Ok(_) => surprises.push(format!("{}: accepted", case.what)),
             Err(message) => {
                 let missing = case.says.iter().filter(|words| !message.contains(**words));
@@ -78,7 +79,7 @@ async fn what_is_right_is_taken_and_read_by_the_operator_without_complaint() {
     let (control_plane, client) = installed("admission-right").await;
     let mut surprises = Vec::new();
     for (what, pool) in right::cases() {
-        match submit(&client, &pool).await {
+        match submit(&client, "admission-right", &pool).await {
             Err(message) => surprises.push(format!("{what}: {message}")),
             Ok(stored) => {
                 if let Err(invalid) = admit(&stored) {
@@ -88,15 +89,15 @@ async fn what_is_right_is_taken_and_read_by_the_operator_without_complaint() {
         }
     }
     assert!(surprises.is_empty(), "{}", surprises.join("\n"));
-    right::defaults_are_those_of_the_types(&client).await;
-    right::the_largest_pool_is_stored_and_changed(&client).await;
+    right::defaults_are_those_of_the_types(&client, "admission-right").await;
+    right::the_largest_pool_is_stored_and_changed(&client, "admission-right").await;
     control_plane.finish();
 }
 
 #[tokio::test]
 async fn every_example_applies_strictly_and_names_workloads_that_ask_for_what_the_pool_shares() {
     let (control_plane, client) = installed("admission-examples").await;
-    examples::apply_all(&control_plane, &client).await;
+    examples::apply_all(&control_plane, &client, "admission-examples").await;
     control_plane.finish();
 }
 
@@ -104,6 +105,6 @@ async fn every_example_applies_strictly_and_names_workloads_that_ask_for_what_th
 async fn kubectl_explains_every_field_and_prints_a_pool_within_120_columns() {
     let (control_plane, client) = installed("admission-kubectl").await;
     kubectl::explains_every_field(&control_plane);
-    kubectl::prints_within(&control_plane, &client, 120).await;
+    kubectl::prints_within(&control_plane, &client, "admission-kubectl", 120).await;
     control_plane.finish();
 }

@@ -147,11 +147,11 @@ pub fn cases() -> Vec<(String, Value)> {
 }
 
 /// The server fills in what the types fill in: a pool means the same whoever reads it.
-pub async fn defaults_are_those_of_the_types(client: &Client) {
+pub async fn defaults_are_those_of_the_types(client: &Client, namespace: &str) {
     let mut pool = pool();
     pool["spec"]["policy"] = json!({"behavior": {"scaleDown": {}}, "disruption": {}});
     pool["spec"]["metrics"] = json!({"onStale": {}});
-    let stored = submit(client, &pool).await.unwrap();
+    let stored = submit(client, namespace, &pool).await.unwrap();
     let ours: AgentPoolSpec = serde_json::from_value(pool["spec"].clone()).unwrap();
     let theirs: AgentPoolSpec = serde_json::from_value(stored["spec"].clone()).unwrap();
     assert_eq!(ours, theirs);
@@ -166,8 +166,8 @@ pub async fn defaults_are_those_of_the_types(client: &Client) {
 }
 
 /// The rules' cost at run time is within the server's budget where it is highest; an update runs them again.
-pub async fn the_largest_pool_is_stored_and_changed(client: &Client) {
-    let pools: Api<AgentPool> = Api::default_namespaced(client.clone());
+pub async fn the_largest_pool_is_stored_and_changed(client: &Client, namespace: &str) {
+    let pools: Api<AgentPool> = Api::namespaced(client.clone(), namespace);
     let pool: AgentPool = serde_json::from_value(largest()).unwrap();
     pools.create(&PostParams::default(), &pool).await.unwrap();
     let change = Patch::Merge(json!({"spec": {"mode": "Observe"}}));
