@@ -1,6 +1,7 @@
 //! `agentpool run`: wires the process together, and takes it apart in the right order.
 
 mod args;
+mod probe;
 
 pub(super) use args::RunArgs;
 
@@ -20,9 +21,6 @@ const USAGE: u8 = 2;
 /// Time the controller has to finish the step under way. With the release of the lease it stays below the 30 s that
 /// Kubernetes gives a pod.
 const STOP_WITHIN: Duration = Duration::from_secs(20);
-
-/// Time between two looks at whether the API server is there.
-const PROBE_EVERY: Duration = Duration::from_secs(5);
 
 /// Why the operator ended.
 #[derive(Debug, thiserror::Error)]
@@ -94,7 +92,11 @@ async fn operate(config: RunConfig) -> Result<(), RunError> {
         })?;
     let client = connect(config.api_timeout).await?;
 
-    tokio::spawn(probe(client.clone(), health.clone(), config.api_timeout));
+    tokio::spawn(probe::probe(
+        client.clone(),
+        health.clone(),
+        config.api_timeout,
+    ));
 
     let http_stop = CancellationToken::new();
     let mut http = tokio::spawn(telemetry::serve(
@@ -128,15 +130,6 @@ pub(super) async fn connect(api_timeout: Duration) -> Result<kube::Client, RunEr
     kube_config.connect_timeout = Some(api_timeout);
     kube_config.default_retry = false;
     kube::Client::try_from(kube_config).map_err(RunError::Client)
-}
-
-/// Asks the API server now and then whether it is there, for `/readyz`.
-async fn probe(client: kube::Client, health: Health, api_timeout: Duration) {
-    loop {
-        let answer = tokio::time::timeout(api_timeout, client.apiserver_version()).await;
-        health.set_reachable(matches!(answer, Ok(Ok(_))));
-        tokio::time::sleep(PROBE_EVERY).await;
-    }
 }
 
 /// Runs election and controller. Stops the controller first, and gives the lease back only when it has ended: nobody

@@ -93,19 +93,19 @@ impl AgentSeries {
             };
         family(
             "signal_age",
-            "Age of the oldest signal that an agent's demand was computed from",
+            "Age of the oldest signal that an agent's demand was computed from.",
             &Unit::Seconds,
             &|a| Some(now.saturating_duration_since(a.measured?).as_secs_f64()),
         )?;
         family(
             "target_share",
-            "Share that the policy asks for, in GPUs",
+            "Share that the policy asks for, in GPUs.",
             &gpus,
             &|a| Some(a.target.as_gpus()),
         )?;
         family(
             "realized_share",
-            "Share that the quanta in force amount to, in GPUs",
+            "Share that the quanta in force amount to, in GPUs.",
             &gpus,
             &|a| Some(a.realized.as_gpus()),
         )

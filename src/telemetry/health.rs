@@ -1,5 +1,5 @@
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// The main loop is taken for dead when it has not ticked for this long.
@@ -17,7 +17,7 @@ struct Shared {
     /// Milliseconds after `started` of the last tick.
     ticked: AtomicU64,
     synced: AtomicBool,
-    reachable: AtomicBool,
+    server: Mutex<Result<(), String>>,
 }
 
 impl Default for Health {
@@ -34,7 +34,7 @@ impl Health {
                 started: Instant::now(),
                 ticked: AtomicU64::new(0),
                 synced: AtomicBool::new(false),
-                reachable: AtomicBool::new(false),
+                server: Mutex::new(Err("the API server has not answered yet".to_owned())),
             }),
         }
     }
@@ -56,9 +56,13 @@ impl Health {
         self.shared.synced.store(synced, Ordering::Relaxed);
     }
 
-    /// Whether the API server answered the last time it was asked.
-    pub fn set_reachable(&self, reachable: bool) {
-        self.shared.reachable.store(reachable, Ordering::Relaxed);
+    /// Whether the API server can be used, as seen the last time it was asked; if not, why, for people.
+    pub fn set_server(&self, server: Result<(), String>) {
+        *self
+            .shared
+            .server
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = server;
     }
 
     /// Whether the process does its work.
@@ -90,9 +94,11 @@ impl Health {
     /// What it waits for, for people.
     pub fn ready(&self) -> Result<(), String> {
         self.live()?;
-        if !self.shared.reachable.load(Ordering::Relaxed) {
-            return Err("the API server does not answer".to_owned());
-        }
+        self.shared
+            .server
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()?;
         if !self.shared.synced.load(Ordering::Relaxed) {
             return Err("the caches are not filled yet".to_owned());
         }
@@ -122,11 +128,11 @@ mod tests {
         let health = Health::new();
         let said = |health: &Health| health.ready().err().unwrap_or_default();
         assert!(said(&health).contains("API server"));
-        health.set_reachable(true);
+        health.set_server(Ok(()));
         assert!(said(&health).contains("caches"));
         health.set_synced(true);
         assert_eq!(health.ready(), Ok(()));
-        health.set_reachable(false);
-        assert!(said(&health).contains("API server"));
+        health.set_server(Err("too old".to_owned()));
+        assert_eq!(said(&health), "too old");
     }
 }

@@ -184,7 +184,7 @@ mod tests {
         let (status, body) = ask("GET", "/readyz", &health).await;
         assert_eq!(status, 503);
         assert!(body.contains("API server"), "{body}");
-        health.set_reachable(true);
+        health.set_server(Ok(()));
         health.set_synced(true);
         assert_eq!(ask("GET", "/readyz", &health).await.0, 200);
     }
