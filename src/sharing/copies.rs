@@ -1,31 +1,26 @@
 //! How many copies of each agent share time-sliced GPUs.
 
+use super::copy_search::Search;
 use super::decide::Decided;
 use super::hysteresis::{self, Commitment, Memory};
-use super::market::{Market, Unit};
-use super::packer::{self, Cost, Limits, Want};
+use super::market::Market;
 use super::residents::Census;
-use super::time_slicing::{in_force, share};
-use super::types::{Hold, HoldReason, Quantum, Survey};
+use super::time_slicing::in_force;
+use super::types::{Hold, HoldReason, Survey};
 use crate::allocation::{Allotment, Reason};
 use crate::units::MilliGpus;
 use std::time::Duration;
 
-/// Copies beyond the fewest that a vector of copies is searched up to.
-const MOST_EXTRA: u64 = 32;
-/// A target is met by a share that is this much below it, milli-GPUs.
-const TOLERATED: u64 = 50;
-
 /// One agent on its way to a number of copies.
-struct Case {
-    copies: Option<u32>,
-    fixed: bool,
-    share: u64,
-    target: u64,
+pub(super) struct Case {
+    pub copies: Option<u32>,
+    pub fixed: bool,
+    pub share: u64,
+    pub target: u64,
     /// Share it should have while all are busy, as far as the windows let it go; 0: the fewest copies will do.
-    aim: u64,
-    fewest: u32,
-    most: u32,
+    pub aim: u64,
+    pub fewest: u32,
+    pub most: u32,
 }
 
 /// Decides on the copies of every agent.
@@ -182,221 +177,6 @@ fn cases(
         });
     }
     cases
-}
-
-struct Search<'a> {
-    market: &'a Market<'a>,
-    unit: &'a Unit,
-    capacity: u64,
-    cases: &'a [Case],
-    /// Who is where; `None` when memory is not known: then no copies are added to what is there.
-    census: Option<Census<'a>>,
-}
-
-impl Search<'_> {
-    fn quantum(&self, copies: u32, all: u64) -> Quantum {
-        Quantum {
-            replicas: copies,
-            resource: self.unit.resource.clone(),
-            count: 1,
-            share: MilliGpus(share(self.capacity, u64::from(copies), all)),
-        }
-    }
-
-    /// What is asked, without an answer.
-    fn question(&self) -> Commitment {
-        let names = self
-            .market
-            .shape
-            .agents
-            .iter()
-            .map(|agent| agent.name.clone());
-        Commitment {
-            agents: names
-                .zip(self.cases)
-                .map(|(name, c)| (name, c.aim, c.fixed))
-                .collect(),
-            room: (
-                self.capacity,
-                vec![(self.unit.resource.clone(), self.unit.total())],
-            ),
-            quanta: Vec::new(),
-        }
-    }
-
-    /// The copies that were decided on, while they are still to be reached and can be.
-    fn standing(&self, made: &Commitment, question: &Commitment) -> Option<Vec<u32>> {
-        if !made.asks_as(&self.market.shape.behavior, question) {
-            return None;
-        }
-        let copies: Vec<u32> = made
-            .quanta
-            .iter()
-            .map(|quantum| quantum.as_ref().map(|quantum| quantum.replicas))
-            .collect::<Option<_>>()?;
-        let permitted = copies.iter().zip(self.cases).all(|(copies, case)| {
-            case.fixed && case.copies == Some(*copies)
-                || !case.fixed && (case.fewest..=case.most).contains(copies)
-        });
-        let under_way = copies
-            .iter()
-            .zip(self.cases)
-            .any(|(n, case)| case.copies != Some(*n));
-        (permitted && under_way && self.holds(&copies)).then_some(copies)
-    }
-
-    /// Whether memory holds the copies, or none is added.
-    fn holds(&self, copies: &[u32]) -> bool {
-        let adds = |(copies, case): (&u32, &Case)| *copies > case.copies.unwrap_or(0);
-        !copies.iter().zip(self.cases).any(adds)
-            || self
-                .census
-                .as_ref()
-                .is_none_or(|census| census.after(copies).excess().is_none())
-    }
-
-    /// The copies that bring the shares nearest to their aims, and the fewest of those. Without `bounded` as if memory did
-    /// not matter. Whether all aims are met goes with it.
-    fn best(&self, bounded: bool) -> (Option<Vec<u32>>, bool) {
-        if let Some(kept) = self.kept() {
-            return (Some(kept), true);
-        }
-        let ranges: Vec<(u32, u32)> = self
-            .cases
-            .iter()
-            .map(|case| self.range(case, bounded))
-            .collect();
-        let fewest: u64 = ranges.iter().map(|(low, _)| u64::from(*low)).sum();
-        let tokens = self.unit.total();
-        let most = tokens.min(fewest.saturating_add(MOST_EXTRA));
-        let rounds = most.saturating_sub(fewest) + 1;
-        let steps = packer::steps(self.cases.len()) / u32::try_from(rounds).unwrap_or(u32::MAX);
-        let mut best: Option<(Cost, Vec<u32>)> = None;
-        for all in fewest.min(most)..=most {
-            let Some((cost, copies)) = self.pack(&ranges, all, bounded, steps) else {
-                continue;
-            };
-            let met = cost.is_met();
-            if best.as_ref().is_none_or(|(least, _)| cost.is_below(least)) {
-                best = Some((cost, copies));
-            }
-            if met {
-                break;
-            }
-        }
-        let met = best.as_ref().is_some_and(|(cost, _)| cost.is_met());
-        (best.map(|(_, copies)| copies), met)
-    }
-
-    /// What is in force, when all of it is permitted and near enough to every aim.
-    fn kept(&self) -> Option<Vec<u32>> {
-        let behavior = &self.market.shape.behavior;
-        let all: u64 = self
-            .cases
-            .iter()
-            .filter_map(|c| c.copies)
-            .map(u64::from)
-            .sum();
-        let near = |case: &Case| {
-            let copies = case.copies?;
-            let one_more = share(self.capacity, u64::from(copies) + 1, all + 1);
-            let band = hysteresis::band(behavior, case.share, one_more.saturating_sub(case.share));
-            let fewest = case.aim == 0 && copies == case.fewest;
-            let near = case.aim > 0 && case.aim.abs_diff(case.share) <= band;
-            ((case.fewest..=case.most).contains(&copies) && (near || fewest) || case.fixed)
-                .then_some(copies)
-        };
-        let kept: Vec<u32> = self.cases.iter().map(near).collect::<Option<_>>()?;
-        (all <= self.unit.total()).then_some(kept)
-    }
-
-    /// Fewest and most copies of an agent.
-    fn range(&self, case: &Case, bounded: bool) -> (u32, u32) {
-        let now = case.copies.unwrap_or(0);
-        if case.fixed {
-            return (now, now);
-        }
-        let tokens = u32::try_from(self.unit.total()).unwrap_or(u32::MAX);
-        let low = case.fewest.min(case.most).min(tokens);
-        let high = if bounded && self.census.is_none() {
-            case.most.min(now.max(low))
-        } else {
-            case.most
-        };
-        (low, high.max(low))
-    }
-
-    /// The best copies with `all` busy copies in sum.
-    fn pack(
-        &self,
-        ranges: &[(u32, u32)],
-        all: u64,
-        bounded: bool,
-        steps: u32,
-    ) -> Option<(Cost, Vec<u32>)> {
-        let behavior = &self.market.shape.behavior;
-        let wants: Vec<Want> = self
-            .cases
-            .iter()
-            .zip(ranges)
-            .enumerate()
-            .map(|(i, (case, (low, high)))| {
-                let agent = &self.market.shape.agents[i];
-                let tolerated = hysteresis::tolerated(behavior, case.aim).max(TOLERATED);
-                let aim = case.aim.saturating_sub(tolerated);
-                let quantum = |copies: u32| self.quantum(copies, all);
-                let reach = u64::from(*low)
-                    .saturating_add(MOST_EXTRA)
-                    .min(u64::from(*high));
-                let reach = u32::try_from(reach).unwrap_or(u32::MAX);
-                // Where not even the fewest fit, fewer are better than none; who runs keeps one.
-                let bottom = if case.fixed || !bounded {
-                    *low
-                } else {
-                    (*low).min(u32::from(case.copies.unwrap_or(0) > 0))
-                };
-                Want {
-                    priority: agent.priority,
-                    min_replicas: *low,
-                    target: aim,
-                    hunger: aim,
-                    in_force: case.copies.map(quantum),
-                    menu: lines(bottom, reach).map(quantum).collect(),
-                }
-            })
-            .collect();
-        let fits = |choice: &[usize]| {
-            let copies: Vec<u32> = choice
-                .iter()
-                .zip(&wants)
-                .map(|(at, want)| want.menu[*at].replicas)
-                .collect();
-            !bounded || self.holds(&copies)
-        };
-        let limits = Limits {
-            budget: u64::MAX,
-            totals: vec![(self.unit.resource.clone(), all)],
-            fits: &fits,
-            steps,
-        };
-        let choice = packer::pack(&wants, &limits)?;
-        let quanta: Vec<Quantum> = choice
-            .into_iter()
-            .zip(&wants)
-            .map(|(at, want)| want.menu[at].clone())
-            .collect();
-        let cost = packer::total(&wants, &quanta);
-        Some((
-            cost,
-            quanta.iter().map(|quantum| quantum.replicas).collect(),
-        ))
-    }
-}
-
-/// Numbers of copies to choose from: the fewest, and up to the most those next to it.
-fn lines(fewest: u32, most: u32) -> impl Iterator<Item = u32> {
-    let near = most.saturating_sub(2 * MOST_EXTRA as u32);
-    std::iter::once(fewest).chain(fewest.saturating_add(1).max(near)..=most)
 }
 
 fn hold(
