@@ -18,7 +18,7 @@ pub const LANE: &str = "demo.agentpool.dev/lane";
 pub const POOL: &str = "team";
 
 /// Mean load of the drifting scene, as a part of what eight GPUs serve.
-const DRIFTING_LOAD: f64 = 0.6;
+const DRIFTING_LOAD: f64 = 0.55;
 /// Requests a second on one GPU, there.
 const DRIFTING_SPEED: f64 = 15.0;
 /// How long the rate of an agent stays, there: ten minutes of the real trace.
@@ -220,7 +220,7 @@ fn pool(device: Value, choice: &Choice, agents: &[Value]) -> Value {
             "devices": [device],
             "policy": {
                 "interval": "1s", "demandWindow": "5s", "drain": "5s", "actuationLag": duration(choice.ready),
-                "behavior": { "scaleDown": { "stabilizationWindowSeconds": 10 } },
+                "behavior": { "tolerance": "0.25", "scaleUp": { "stabilizationWindowSeconds": 2 }, "scaleDown": { "stabilizationWindowSeconds": 10 } },
                 "disruption": { "maxConcurrent": 4 }
             },
             "agents": agents,
