@@ -95,6 +95,12 @@ impl<'a> Ledger<'a> {
             .is_none_or(|residents| residents.add(self.memory[i], count) == count)
     }
 
+    /// Whether agent `i` may go down to `to` replicas without making room that a copy on its way could overfill.
+    pub fn may_leave(&mut self, i: usize, to: u32) -> bool {
+        let residents = self.residents.as_mut();
+        residents.is_none_or(|residents| residents.may_leave(i, to))
+    }
+
     /// What is free in sum and promised to nobody, in units of the resource.
     pub fn unpromised(&mut self, resource: &GpuResource) -> u64 {
         let account = self.account(resource);

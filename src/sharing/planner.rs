@@ -168,6 +168,12 @@ impl Planner<'_> {
             let message = format!("{what}, when its own rollout has finished");
             return self.hold(i, HoldReason::WaitingForRollout, message);
         }
+        if !self.ledger.may_leave(i, quantum.replicas) {
+            let message = format!(
+                "{what}, when copies that are on their way have a node: one could land here and not fit"
+            );
+            return self.hold(i, HoldReason::WaitingForCapacity, message);
+        }
         let victims = victims::pick(self.ground, i, quantum.replicas, required);
         let cuts_running = agent
             .pods

@@ -21,8 +21,10 @@ struct Resident<'a> {
     slices: u64,
     memory: Mebibytes,
     free: u64,
-    /// Memory of the copies on it, MiB; those on their way out included.
+    /// Memory of the copies that stay on it, MiB.
     copies: Vec<u64>,
+    /// Memory of the copies on their way out, MiB; when one is gone another may land in its place.
+    leaving: Vec<u64>,
 }
 
 /// The copies of one agent.
@@ -48,6 +50,8 @@ pub(super) struct Residents<'a> {
     nodes: Vec<Resident<'a>>,
     /// Memory of copies that may land anywhere, MiB.
     unplaced: Vec<u64>,
+    /// Per agent: memory of one copy, and the nodes of those that stay.
+    staying: Vec<(u64, Vec<usize>)>,
 }
 
 impl<'a> Census<'a> {
@@ -88,6 +92,7 @@ impl<'a> Census<'a> {
                 memory,
                 free: spots[at].free,
                 copies: Vec::new(),
+                leaving: Vec::new(),
             });
         }
         let mut members = Vec::with_capacity(ground.agents.len());
@@ -115,19 +120,27 @@ impl<'a> Census<'a> {
 
     /// What is resident now, copies on their way out included.
     pub fn now(&self) -> Residents<'a> {
-        let mut nodes = self.nodes.clone();
-        let mut unplaced = Vec::new();
-        for member in &self.members {
-            let placed = member.live.iter().flatten();
-            for at in placed.clone().chain(&member.leaving) {
-                nodes[*at].copies.push(member.need);
+        let mut residents = Residents {
+            nodes: self.nodes.clone(),
+            unplaced: Vec::new(),
+            staying: Vec::new(),
+        };
+        for (i, member) in self.members.iter().enumerate() {
+            let placed: Vec<usize> = member.live.iter().flatten().copied().collect();
+            for at in &placed {
+                residents.nodes[*at].copies.push(member.need);
             }
-            let placed = placed.count();
+            for at in &member.leaving {
+                residents.nodes[*at].leaving.push(member.need);
+            }
             // A pod that exists may land even when the spec wants fewer by now.
-            let missing = (member.replicas as usize).max(member.live.len()) - placed;
-            unplaced.extend(std::iter::repeat_n(member.need, missing.min(COUNTED)));
+            let missing = (member.replicas as usize).max(member.live.len()) - placed.len();
+            let missing = std::iter::repeat_n(member.need, missing.min(COUNTED));
+            residents.unplaced.extend(missing);
+            residents.staying.push((member.need, placed));
+            residents.leave(i, member.replicas);
         }
-        Residents { nodes, unplaced }
+        residents
     }
 
     /// What will be resident once every agent has that many copies: those given up are gone, those missing may land anywhere.
@@ -147,11 +160,45 @@ impl<'a> Census<'a> {
             let missing = wanted.saturating_sub(kept.iter().flatten().count());
             unplaced.extend(std::iter::repeat_n(member.need, missing.min(COUNTED)));
         }
-        Residents { nodes, unplaced }
+        Residents {
+            nodes,
+            unplaced,
+            staying: Vec::new(),
+        }
     }
 }
 
 impl Residents<'_> {
+    /// Counts the copies of agent `i` above `to` as on their way out, on every node where they could be.
+    fn leave(&mut self, i: usize, to: u32) {
+        let Some((need, staying)) = self.staying.get(i) else {
+            return;
+        };
+        let surplus = staying.len().saturating_sub(to as usize);
+        for (at, node) in self.nodes.iter_mut().enumerate() {
+            let here = staying.iter().filter(|n| **n == at).count().min(surplus);
+            for _ in 0..here {
+                if let Some(copy) = node.copies.iter().position(|memory| memory == need) {
+                    let memory = node.copies.swap_remove(copy);
+                    node.leaving.push(memory);
+                }
+            }
+        }
+    }
+
+    /// Whether agent `i` may go down to `to` copies now: not when a copy that is about to be placed could land in the gap
+    /// and exceed the memory there. Counts them as leaving when it may.
+    pub fn may_leave(&mut self, i: usize, to: u32) -> bool {
+        let nodes = self.nodes.clone();
+        let fitted = self.excess().is_none();
+        self.leave(i, to);
+        let fits = !fitted || self.excess().is_none();
+        if !fits {
+            self.nodes = nodes;
+        }
+        fits
+    }
+
     /// Why the copies might not fit: the first node where they could meet in the worst case and exceed one GPU.
     pub fn excess(&self) -> Option<String> {
         self.excess_with(0, 0)
@@ -166,11 +213,16 @@ impl Residents<'_> {
         ));
         unplaced.sort_unstable_by(|a, b| b.cmp(a));
         self.nodes.iter().find_map(|node| {
-            let landing = if node.schedulable { node.free } else { 0 };
-            let landing = unplaced
-                .iter()
-                .take(usize::try_from(landing).unwrap_or(usize::MAX));
-            let mut copies: Vec<u64> = node.copies.iter().chain(landing).copied().collect();
+            let slots = node.leaving.len().saturating_add(if node.schedulable {
+                usize::try_from(node.free).unwrap_or(usize::MAX)
+            } else {
+                0
+            });
+            let landing = unplaced.iter().filter(|_| node.schedulable).take(slots);
+            let mut coming: Vec<u64> = node.leaving.iter().chain(landing).copied().collect();
+            coming.sort_unstable_by(|a, b| b.cmp(a));
+            coming.truncate(slots);
+            let mut copies: Vec<u64> = node.copies.iter().chain(&coming).copied().collect();
             copies.sort_unstable_by(|a, b| b.cmp(a));
             copies.truncate(usize::try_from(node.slices).unwrap_or(usize::MAX));
             let sum = copies.iter().copied().fold(0, u64::saturating_add);
