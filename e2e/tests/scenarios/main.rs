@@ -11,4 +11,5 @@ mod prometheus;
 mod quiet;
 mod restarts;
 mod sharers;
+mod time_slicing;
 mod whole_gpus;

@@ -104,3 +104,63 @@ async fn replicas_follow_a_load_that_drifts_between_four_agents_and_minimum_shar
     driver.stop();
     stage.finish().await.unwrap();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tensor_parallel_agent_of_two_gpus_finds_two_free_ones_on_one_node() {
+    let nodes = vec![
+        NodeSpec::whole("gpu-a", A100_80, 4),
+        NodeSpec::whole("gpu-b", A100_80, 4),
+    ];
+    let stage = Stage::start(StageOptions::new("tensor", nodes))
+        .await
+        .unwrap();
+    let large = AgentWorkload::new("large", 10.0).gpus("nvidia.com/gpu", 2);
+    let small: Vec<AgentWorkload> = ["chat", "code"]
+        .iter()
+        .map(|name| AgentWorkload::new(*name, 10.0))
+        .collect();
+    stage.deploy(&large).await.unwrap();
+    for agent in &small {
+        stage.deploy(agent).await.unwrap();
+    }
+    // First the small ones are hungry and spread over both nodes, then the large one wants pairs back.
+    let driver = stage.drive(
+        &[
+            load("chat", &[(40.0, 28.0), (600.0, 2.0)]),
+            load("code", &[(40.0, 28.0), (600.0, 2.0)]),
+            load("large", &[(40.0, 2.0), (600.0, 70.0)]),
+        ],
+        Duration::from_secs(640),
+    );
+    let items = [
+        large.agent("High", "2", 4),
+        small[0].agent("Medium", "1", 6),
+        small[1].agent("Medium", "1", 6),
+    ];
+    stage.apply(&pool(8, &items)).await.unwrap();
+    let replicas = |pool: &agentpool::api::AgentPool, name: &str| {
+        pool.status
+            .iter()
+            .flat_map(|s| &s.agents)
+            .find(|a| a.name == name)
+            .map_or(0, |a| a.replicas)
+    };
+    stage
+        .wait_pool("team", "the small agents have 6 GPUs", LIMIT, |p| {
+            replicas(p, "chat") + replicas(p, "code") == 6
+        })
+        .await
+        .unwrap();
+    stage
+        .wait_pool(
+            "team",
+            "the large agent has 3 replicas of 2 GPUs",
+            LIMIT,
+            |p| replicas(p, "large") == 3,
+        )
+        .await
+        .unwrap();
+    stage.wait_ready("large", 3).await.unwrap();
+    driver.stop();
+    stage.finish().await.unwrap();
+}
