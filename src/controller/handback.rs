@@ -6,6 +6,7 @@
 
 mod all;
 mod ending;
+mod marks;
 
 pub use all::{HandBackError, Returned, hand_back_all, wait_for_no_pods};
 
@@ -156,6 +157,8 @@ where
             Ending::Wait | Ending::Start => {}
         }
     }
+    // First, so that what fails here is tried again for as long as the workload itself is ours.
+    marks::take_off(&shared.writer, namespace, record).await?;
     hand_back::<K>(&shared.writer, namespace, name, record).await?;
     Ok(true)
 }

@@ -4,6 +4,7 @@
 mod capacity;
 mod conflicts;
 mod crash;
+mod deleted;
 mod leaders;
 mod mig;
 mod pair;

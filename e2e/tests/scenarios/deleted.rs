@@ -1,0 +1,101 @@
+//! Scenario 12: a pool is deleted while it moves GPUs. The uninstall is in `tests/chart.rs`, the middle of a swap in `crash.rs`.
+
+use crate::sharers;
+use agentpool_e2e::proxy::Matcher;
+use agentpool_e2e::stage::{AGENTS, LIMIT, Stage};
+use agentpool_e2e::wait;
+use jiff::Timestamp;
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::{Pod, PodTemplateSpec};
+use kube::ResourceExt;
+use kube::api::{Api, DeleteParams, ListParams};
+
+const COST: &str = "controller.kubernetes.io/pod-deletion-cost";
+
+/// What of ours is on an object: field managers and annotations.
+fn marks(object: &impl ResourceExt) -> Vec<String> {
+    let managers = object.managed_fields().iter();
+    let managers = managers.filter_map(|entry| entry.manager.clone());
+    managers
+        .chain(object.annotations().keys().cloned())
+        .filter(|mark| mark.starts_with("agentpool") || mark == COST)
+        .map(|mark| format!("{}: {mark}", object.name_any()))
+        .collect()
+}
+
+async fn pod_marks(stage: &Stage) -> anyhow::Result<Vec<String>> {
+    let pods = Api::<Pod>::namespaced(stage.client.clone(), AGENTS);
+    let pods = pods.list(&ListParams::default()).await?;
+    Ok(pods.items.iter().flat_map(marks).collect())
+}
+
+async fn deployments(stage: &Stage) -> anyhow::Result<Vec<Deployment>> {
+    let api = Api::<Deployment>::namespaced(stage.client.clone(), AGENTS);
+    Ok(api.list(&ListParams::default()).await?.items)
+}
+
+async fn templates(stage: &Stage) -> Vec<PodTemplateSpec> {
+    let items = deployments(stage).await.unwrap().into_iter();
+    items.map(|d| d.spec.unwrap().template).collect()
+}
+
+/// Pods created, pods gone and container restarts of both workloads.
+fn counts(stage: &Stage) -> [(u32, u32, u32); 2] {
+    ["left", "right"].map(|name| {
+        let counts = stage.witness.counts(AGENTS, name);
+        (counts.created, counts.gone, counts.restarts)
+    })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deleted_pool_leaves_its_pods_running_and_nothing_of_ours_on_them() {
+    let stage = sharers::stage(|o| o.with_proxies(), "deleted").await;
+    let even = sharers::drive(&stage, sharers::EVEN);
+    sharers::share(&stage).await;
+    sharers::wait_even(&stage).await;
+    stage.witness.catch_up().await.unwrap();
+    let (before, templates_before) = (counts(&stage), templates(&stage).await);
+
+    // The pool wants to move a GPU, has marked the pod that is to go, and comes no further.
+    let operator = stage.runner.wait_for(1, LIMIT).await.unwrap().remove(0);
+    let scales = Matcher::workload_writes().path("/scale");
+    let refused = operator.proxy().unwrap().answer(scales, 503);
+    even.stop();
+    let shifted = sharers::drive(&stage, sharers::SHIFTED);
+    wait::until(LIMIT, "a pod is marked to go", async || {
+        Ok((!pod_marks(&stage).await?.is_empty()).then_some(()))
+    })
+    .await
+    .unwrap();
+
+    let begun = Timestamp::now();
+    let pools = stage.pools();
+    pools
+        .delete("team", &DeleteParams::default())
+        .await
+        .unwrap();
+    wait::until(LIMIT, "the pool is gone", async || {
+        Ok(pools.get_opt("team").await?.is_none().then_some(()))
+    })
+    .await
+    .unwrap();
+    let mut left = Vec::new();
+    let clean = wait::until(LIMIT, "nothing of ours is left", async || {
+        left = deployments(&stage).await?.iter().flat_map(marks).collect();
+        left.extend(pod_marks(&stage).await?);
+        Ok(left.is_empty().then_some(()))
+    })
+    .await;
+    assert!(clean.is_ok(), "{left:?}\n{}", operator.log_text());
+
+    // The load still asks for a move that nobody makes any more.
+    drop(refused);
+    stage.witness.catch_up().await.unwrap();
+    assert_eq!(counts(&stage), before, "pods came or went");
+    assert_eq!(templates(&stage).await, templates_before);
+    assert_eq!(sharers::replicas(&stage).await, (4, 4));
+    let scaled = sharers::workload_writes(&stage, begun).filter(|r| r.subresource == "scale");
+    assert!(scaled.is_empty(), "{scaled:?}");
+    shifted.stop();
+    stage.finish().await.unwrap();
+}
