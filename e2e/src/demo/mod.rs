@@ -16,12 +16,12 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 
-use crate::controlplane::binaries;
+use crate::controlplane::{ControlPlane, Options, binaries};
 use crate::wait;
 use frame::Frame;
 use scene::Scene;
 use view::View;
-use world::World;
+use world::{Steps, World};
 
 /// How often the view is written anew on a terminal, and how often it prints lines elsewhere.
 const PERIODS: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(5));
@@ -34,18 +34,32 @@ const SETTLE: Duration = Duration::from_secs(20);
 /// What could not be started, in words.
 pub async fn run(scene: Scene) -> Result<()> {
     let terminal = std::io::stdout().is_terminal();
-    let world = tokio::select! {
-        world = World::start(&scene) => world?,
+    let steps = Steps::default();
+    let options = Options::new("demo");
+    let control_plane = tokio::select! {
+        started = ControlPlane::start_own(&options) => started?,
         ended = wait::interrupted() => return ended,
     };
-    tokio::select! {
-        shown = show(&scene, &world, terminal) => shown?,
+    steps.done("control plane: etcd, API server, controllers, scheduler; KWOK plays the nodes");
+    let world = tokio::select! {
+        world = World::start(&control_plane, &scene, &steps) => world?,
+        ended = wait::interrupted() => {
+            println!("\ninterrupted; ending the control plane");
+            control_plane.finish();
+            return ended;
+        }
+    };
+    let shown = tokio::select! {
+        shown = show(&scene, &world, terminal) => shown,
         ended = wait::interrupted() => {
             println!("\ninterrupted; ending the control plane");
             world.end().await;
+            control_plane.finish();
             return ended;
         }
-    }
+    };
+    // An error leaves the logs of the run behind: the control plane is dropped unfinished.
+    shown?;
     if terminal && std::io::stdin().is_terminal() {
         println!(
             "\nThe control plane still runs, without load. Look around, then press Ctrl-C to end it."
@@ -56,11 +70,12 @@ pub async fn run(scene: Scene) -> Result<()> {
         println!("\nIn a terminal the control plane now stays until Ctrl-C, for a look around.");
     }
     world.end().await;
+    control_plane.finish();
     Ok(())
 }
 
 /// The load, watched; then the summary.
-async fn show(scene: &Scene, world: &World, terminal: bool) -> Result<()> {
+async fn show(scene: &Scene, world: &World<'_>, terminal: bool) -> Result<()> {
     let driver = world.drive(scene);
     let mut view = View::new(terminal);
     let mut frames: Vec<Frame> = Vec::new();

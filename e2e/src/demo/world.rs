@@ -14,9 +14,9 @@ use kube::{Client, ResourceExt as _};
 
 use super::frame::{self, Frame, Workloads};
 use super::scene::{MAX_READY, POOL, Scene, TWIN};
+use crate::controlplane::ControlPlane;
 use crate::controlplane::binaries::repository;
 use crate::controlplane::nodes::{NodeSpec, Nodes};
-use crate::controlplane::{ControlPlane, Options};
 use crate::engine::{EngineFleet, EngineOptions};
 use crate::install;
 use crate::load::{Driven, Driver, DriverOptions, Endpoints, Http};
@@ -28,36 +28,36 @@ use crate::witness::{Witness, WitnessRules};
 /// For what takes a moment; generous, because machines are slow and shared.
 const LIMIT: Duration = Duration::from_secs(180);
 
-/// What runs.
-pub struct World {
+/// What runs on a control plane.
+pub struct World<'a> {
     client: Client,
     runner: OperatorRunner,
     fleet: EngineFleet,
     witness: Witness,
-    // Last: it outlives what talks to it.
-    control_plane: ControlPlane,
+    control_plane: &'a ControlPlane,
 }
 
-impl World {
+impl<'a> World<'a> {
     /// Starts everything, and waits until all pods of both lanes are ready and the pool has decided once.
     ///
     /// # Errors
     /// What did not start, in words.
-    pub async fn start(scene: &Scene) -> Result<Self> {
+    pub async fn start(
+        control_plane: &'a ControlPlane,
+        scene: &Scene,
+        step: &Steps,
+    ) -> Result<Self> {
         let binary = operator_binary()?;
-        let step = Steps::default();
-        let control_plane = ControlPlane::start_own(&Options::new("demo")).await?;
         let client = control_plane.client().await?;
-        step.done("control plane: etcd, API server, controllers, scheduler; KWOK plays the nodes");
         let nodes = Nodes::new(client.clone());
         nodes.add(&NodeSpec::new("system")).await?;
         for node in &scene.nodes {
             nodes.add(node).await?;
         }
-        install::install(&control_plane).await?;
+        install::install(control_plane).await?;
         install::deploy(&client, 1).await?;
         let options = RunnerOptions::new(SYSTEM, install::SELECTOR, binary);
-        let runner = OperatorRunner::start(&control_plane, options).await?;
+        let runner = OperatorRunner::start(control_plane, options).await?;
         runner.wait_for(1, LIMIT).await?;
         step.done("operator installed from deploy/install.yaml and started as its service account");
         let fleet = EngineFleet::start(client.clone(), EngineOptions::default()).await?;
@@ -154,12 +154,9 @@ impl World {
         }
     }
 
-    /// Ends everything; the folder of the run is removed.
+    /// Ends everything but the control plane.
     pub async fn end(self) {
         self.fleet.stop().await;
-        drop(self.runner);
-        drop(self.witness);
-        self.control_plane.finish();
     }
 
     fn pools(&self) -> Api<AgentPool> {
@@ -240,8 +237,8 @@ impl World {
     }
 }
 
-/// Says what was started, and how long it took.
-struct Steps {
+/// Says what was started, and when.
+pub struct Steps {
     start: Instant,
 }
 
@@ -254,7 +251,8 @@ impl Default for Steps {
 }
 
 impl Steps {
-    fn done(&self, what: &str) {
+    /// Something was started.
+    pub fn done(&self, what: &str) {
         println!("{:5.1} s  {what}", self.start.elapsed().as_secs_f64());
     }
 }
