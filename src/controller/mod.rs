@@ -61,6 +61,8 @@ pub async fn run(wiring: Wiring) -> Result<(), kube::Error> {
     let limits = Limits {
         request_timeout: config.scrape.timeout,
         deadline: config.scrape.timeout,
+        // A quarter a pool, so that no pool whose pods hang keeps the others' pods waiting.
+        concurrency: config.scrape.concurrency.div_ceil(4),
         total_concurrency: config.scrape.concurrency,
         page: crate::signals::exposition::PageLimits {
             bytes: config.scrape.max_bytes,

@@ -107,6 +107,15 @@ pub enum Problem {
 }
 
 impl Problem {
+    /// Where metrics could not be asked for, requests could not arrive either, as engines serve both on one port: that
+    /// none arrived says nothing about demand.
+    pub(super) const fn keeps_requests_away(self) -> bool {
+        matches!(
+            self,
+            Self::ConnectionRefused | Self::Unreachable | Self::ConnectionClosed
+        )
+    }
+
     /// The stable CamelCase name.
     pub const fn reason(self) -> &'static str {
         match self {

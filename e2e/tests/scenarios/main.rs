@@ -5,6 +5,7 @@ mod capacity;
 mod conflicts;
 mod crash;
 mod deleted;
+mod hostile;
 mod leaders;
 mod mig;
 mod pair;

@@ -6,8 +6,8 @@
 //! the end: a single difference may be slightly negative because an engine's counters and gauges are not written together.
 //!
 //! **What was not measured is never zero.** Between a pod's last sample and now it keeps its last known rate; when the next
-//! sample comes, its difference covers the gap exactly and replaces the assumption. After a reset nothing covers the gap:
-//! the assumption stays. A ready pod that is not measured counts with the larger of its own last rate and the mean of the
+//! sample comes, its difference covers the gap exactly and replaces the assumption. After a reset, and after a time in which
+//! nothing could reach the pod, nothing covers the gap: the assumption stays. A ready pod that is not measured counts with the larger of its own last rate and the mean of the
 //! others, the agent is [`Freshness::Partial`]; with too few pods measured the load is unknown. Time in which too few pods
 //! were measured counts neither arrivals nor seconds.
 //!

@@ -116,7 +116,7 @@ impl PodState {
             Err(problem) => return self.failed(problem),
         };
         sample.at = sample.at.min(now);
-        self.problem = None;
+        let problem = self.problem.take();
         let Some(last) = self.last else {
             return self.first(sample, born, settings, ring);
         };
@@ -125,6 +125,12 @@ impl PodState {
         }
         if is_restart(&last, &sample) {
             self.start_again(sample, Problem::CounterReset, settings, ring);
+            self.believe(sample);
+            return;
+        }
+        let lost = sample.at.saturating_sub(last.at) > settings.stale_after;
+        if let Some(problem) = problem.filter(|p| lost && p.keeps_requests_away()) {
+            self.start_again(sample, problem, settings, ring);
             self.believe(sample);
             return;
         }

@@ -155,3 +155,26 @@ fn after_an_outage_that_ends_in_a_restart_the_rate_is_measured_anew() {
         }
     }
 }
+
+#[test]
+fn that_nothing_arrived_where_nothing_could_is_no_sign_of_low_demand() {
+    let mut driver = Driver::new();
+    steady(&mut driver, &["a"], 10.0, 12);
+    let before = driver.now.as_secs_f64() * 10.0;
+    for _ in 0..60 {
+        driver.tick(&[("a", Err(Problem::ConnectionRefused))]);
+    }
+    // Its clients were refused as we were: the counter stands where it stood, and goes on from there.
+    let mut known_after = None;
+    for tick in 0..20 {
+        let signal = driver.tick(&[("a", sample(before + 10.0 * f64::from(tick), 0.0, 0.0))]);
+        if let Load::Measured { .. } = signal.load {
+            known_after.get_or_insert(tick);
+            assert_near(rate(&signal), 10.0);
+        }
+    }
+    assert!(
+        known_after.is_some_and(|tick| tick <= 10),
+        "{known_after:?}"
+    );
+}
