@@ -6,10 +6,14 @@ const FIRST: Duration = Duration::from_secs(1);
 /// Longest pause.
 const LONGEST: Duration = Duration::from_secs(60);
 
+/// Races lost in a row that count as a failure.
+const RACES: u32 = 4;
+
 /// Agents whose last write failed: each waits by itself, the others of the pool go on.
 #[derive(Debug, Default)]
 pub struct Backoff {
     agents: BTreeMap<String, Failure>,
+    races: BTreeMap<String, u32>,
 }
 
 #[derive(Debug)]
@@ -28,6 +32,17 @@ impl Backoff {
     /// A write for the agent went through.
     pub fn clear(&mut self, agent: &str) {
         self.agents.remove(agent);
+        self.races.remove(agent);
+    }
+
+    /// A write for the agent lost a race. One is nothing: the next tick decides anew. Several in a row are a failure, because what
+    /// loses every race is no race.
+    pub fn raced(&mut self, agent: &str, now: Duration, why: String) {
+        let races = self.races.entry(agent.to_owned()).or_insert(0);
+        *races += 1;
+        if *races >= RACES {
+            self.failed(agent, now, why);
+        }
     }
 
     /// A write for the agent failed.
@@ -47,6 +62,7 @@ impl Backoff {
     /// Keeps only agents that have a step to take: what is no longer wanted has not failed.
     pub fn keep(&mut self, wanted: impl Fn(&str) -> bool) {
         self.agents.retain(|agent, _| wanted(agent));
+        self.races.retain(|agent, _| wanted(agent));
     }
 
     /// What failed last, of the first agent that waits.
@@ -77,6 +93,16 @@ mod tests {
         assert!(!backoff.holds("b", s(100)));
         backoff.clear("a");
         assert!(backoff.why().is_none());
+    }
+
+    #[test]
+    fn a_race_that_is_lost_every_time_is_a_failure_and_says_so() {
+        let mut backoff = Backoff::default();
+        (0..3).for_each(|_| backoff.raced("a", s(1), "test failed".into()));
+        assert!(!backoff.holds("a", s(1)) && backoff.why().is_none());
+        backoff.raced("a", s(1), "test failed".into());
+        assert!(backoff.holds("a", s(1)));
+        assert!(backoff.why().is_some_and(|why| why.contains("test failed")));
     }
 
     #[test]

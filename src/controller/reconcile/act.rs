@@ -68,7 +68,10 @@ pub(super) async fn apply(
                 tick.done.extend(done);
             }
             // The steps of a plan are independent, but what was observed no longer holds: look again first.
-            Err(error) if error.is_race() => break,
+            Err(error) if error.is_race() => {
+                backoff.raced(agent, seen.now, error.to_string());
+                break;
+            }
             Err(WriteError::NotLeading) => break,
             Err(error) => {
                 tracing::warn!(pool = pool.key(), %error, ?step, "a step failed");
