@@ -13,5 +13,6 @@ mod prometheus;
 mod quiet;
 mod restarts;
 mod sharers;
+mod signals;
 mod time_slicing;
 mod whole_gpus;
