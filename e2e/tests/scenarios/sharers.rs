@@ -121,13 +121,13 @@ pub fn scale_downs(stage: &Stage, since: Timestamp) -> Vec<String> {
         .collect()
 }
 
-/// What a write to a scale subresource replaces by what.
+/// What a write to a scale subresource replaces by what: the value that it tests for, and the one that it sets.
 fn from_to(record: &Record) -> Option<(u64, u64)> {
-    let value = |op: &str| {
-        let operations = record.request.as_ref()?.as_array()?;
-        let operation = operations.iter().find(|o| o["op"] == op)?;
-        operation["value"].as_u64()
-    };
     (record.subresource == "scale").then_some(())?;
-    Some((value("test")?, value("replace")?))
+    let operations = record.request.as_ref()?.as_array()?;
+    let value = |tests: bool| {
+        let mut found = operations.iter().filter(|o| (o["op"] == "test") == tests);
+        found.find(|o| o["path"] == "/spec/replicas")?["value"].as_u64()
+    };
+    Some((value(true)?, value(false)?))
 }
