@@ -236,7 +236,6 @@ proptest! {
                 prop_assert_eq!(remove, &seen.template);
             }
         }
-        unwind(&observed);
     }
 }
 

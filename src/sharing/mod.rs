@@ -35,7 +35,6 @@ mod survey;
 mod swap;
 mod time_slicing;
 mod types;
-mod unwind;
 mod victims;
 mod whole_gpu;
 
@@ -44,8 +43,6 @@ pub use types::{
     AgentObserved, AgentShape, Behavior, Extent, Hold, HoldReason, InstanceFacts, Node, Observed,
     Plan, Pod, PodState, PoolShape, Quantum, Restore, Rollout, Step, Strategy, Survey,
 };
-
-pub use unwind::unwind;
 
 use crate::allocation::Allotment;
 use ground::Ground;
