@@ -102,7 +102,7 @@ async fn capacity_that_comes_and_goes_is_planned_anew_and_the_condition_says_the
         .await
         .unwrap();
 
-    // The agents are bounded to 5 GPUs in sum; a foreign pod takes the 3 that are left.
+    // The agents are bounded to 5 GPUs in sum; foreign pods take the 3 that are left.
     let bounded = vec![
         agents[0].agent("Medium", "1", 3),
         agents[1].agent("Medium", "1", 2),
@@ -120,11 +120,14 @@ async fn capacity_that_comes_and_goes_is_planned_anew_and_the_condition_says_the
     stage
         .witness
         .set_rules(WitnessRules::default().namespace("agents"));
-    let foreign = json!({
-        "apiVersion": "v1", "kind": "Pod", "metadata": { "name": "notebook", "namespace": "default" },
-        "spec": { "containers": [{ "name": "n", "image": "notebook", "resources": { "limits": { "nvidia.com/gpu": "3" } } }] }
-    });
-    stage.apply(&foreign).await.unwrap();
+    // One GPU each, so that they find room however the pool's pods are spread over the nodes.
+    for i in 0..3 {
+        let foreign = json!({
+            "apiVersion": "v1", "kind": "Pod", "metadata": { "name": format!("notebook-{i}"), "namespace": "default" },
+            "spec": { "containers": [{ "name": "n", "image": "notebook", "resources": { "limits": { "nvidia.com/gpu": "1" } } }] }
+        });
+        stage.apply(&foreign).await.unwrap();
+    }
     let taken =
         |p: &AgentPool| usable(p) == Some("5") && says(p, "LessThanDeclared", "other pods hold 3");
     stage
