@@ -1,6 +1,6 @@
 //! Carries out the steps of a plan. Idempotent: every step states what it expects to find, and is decided anew when it is not so.
 
-use super::cache::{Caches, Record, WorkloadRecord};
+use super::cache::{Caches, Record, WorkloadRecord, key, version};
 use super::observe::{AgentView, View};
 use super::reverts::Count;
 use super::write::{GPU_MANAGER, PODS_MANAGER, WriteError, Writer};
@@ -210,16 +210,7 @@ impl Applier<'_> {
         K: Resource<DynamicType = ()>,
         WorkloadRecord: Record<K>,
     {
-        let meta = object.meta();
-        let key = (
-            meta.namespace.clone().unwrap_or_default(),
-            meta.name.clone().unwrap_or_default(),
-        );
-        let version = meta
-            .resource_version
-            .as_deref()
-            .and_then(|v| v.parse().ok())
-            .unwrap_or(0);
+        let (key, version) = (key(object.meta()), version(object.meta()));
         if let Some(record) = WorkloadRecord::of(object) {
             self.caches.workloads(kind).put(key, version, record);
         }

@@ -11,8 +11,8 @@ use crate::sharing::{
     AgentObserved, InstanceFacts, Node, Observed, Pod, PodState, Restore, Rollout,
 };
 use crate::units::{GpuResource, Mebibytes};
-use kube::core::{Selector, SelectorExt};
-use std::collections::{BTreeMap, BTreeSet};
+use kube::core::SelectorExt;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// A pool's agents and nodes, as the caches have them.
@@ -113,11 +113,7 @@ pub fn pods_of(
     workload: &WorkloadRecord,
     pods: &[(String, Arc<PodRecord>)],
 ) -> Vec<(String, Arc<PodRecord>)> {
-    // An empty selector would match every pod; the API server refuses it, and so do we.
-    let Some(selector) = Selector::try_from(workload.selector.clone())
-        .ok()
-        .filter(|s| !s.selects_all())
-    else {
+    let Some(selector) = workload.pod_selector() else {
         return Vec::new();
     };
     pods.iter()
@@ -135,15 +131,9 @@ impl View {
         load: impl Fn(&str) -> Option<f64>,
     ) -> Observed {
         let usage = caches.usage.by_node(&caches.pods);
-        let own: BTreeSet<&str> = self
-            .agents
-            .iter()
-            .flat_map(|a| &a.pods)
-            .map(|(name, _)| name.as_str())
-            .collect();
         let mut ours: BTreeMap<&str, BTreeMap<GpuResource, u32>> = BTreeMap::new();
-        for (name, pod) in self.agents.iter().flat_map(|a| &a.pods) {
-            if let Some(node) = pod.node.as_deref().filter(|_| own.contains(name.as_str())) {
+        for (_, pod) in self.agents.iter().flat_map(|a| &a.pods) {
+            if let Some(node) = pod.node.as_deref() {
                 add(ours.entry(node).or_default(), &pod.requests);
             }
         }

@@ -35,14 +35,16 @@ pub struct Source<K> {
 /// Called with the namespace in which something changed; empty: it may concern every pool.
 pub type Wake = Arc<dyn Fn(&str) + Send + Sync>;
 
-fn key(meta: &ObjectMeta) -> Key {
+/// The key of an object in a store.
+pub fn key(meta: &ObjectMeta) -> Key {
     (
         meta.namespace.clone().unwrap_or_default(),
         meta.name.clone().unwrap_or_default(),
     )
 }
 
-fn version(meta: &ObjectMeta) -> u64 {
+/// The version that a record of an object is of.
+pub fn version(meta: &ObjectMeta) -> u64 {
     meta.resource_version
         .as_deref()
         .and_then(|v| v.parse().ok())

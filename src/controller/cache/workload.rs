@@ -6,6 +6,7 @@ use k8s_openapi::api::core::v1::{Container, PodTemplateSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{
     LabelSelector, ManagedFieldsEntry, ObjectMeta,
 };
+use kube::core::Selector;
 use std::collections::BTreeMap;
 
 /// A Deployment or StatefulSet whose template asks for GPUs.
@@ -209,6 +210,14 @@ impl Parts<'_> {
             controller: controller.map(|o| format!("{} {}", o.kind, o.name)),
             owners: owners(self.meta.managed_fields.as_ref()),
         })
+    }
+}
+
+impl WorkloadRecord {
+    /// Which pods are its. `None` for an empty selector, which would match every pod; the API server refuses it, and so do we.
+    pub fn pod_selector(&self) -> Option<Selector> {
+        let selector = Selector::try_from(self.selector.clone()).ok();
+        selector.filter(|selector| !selector.selects_all())
     }
 }
 

@@ -6,7 +6,6 @@ use crate::controller::write::{PODS_MANAGER, WriteError, Writer};
 use crate::telemetry::WriteKind;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Api, ListParams, ObjectMeta};
-use kube::core::Selector;
 use serde_json::json;
 
 /// Removes the deletion costs that we wrote from the pods of a workload. One that somebody else has set, or changed since, stays.
@@ -18,11 +17,7 @@ pub(super) async fn take_off(
     namespace: &str,
     workload: &WorkloadRecord,
 ) -> Result<(), WriteError> {
-    // An empty selector would match every pod; the API server refuses it, and so do we.
-    let Some(selector) = Selector::try_from(workload.selector.clone())
-        .ok()
-        .filter(|selector| !selector.selects_all())
-    else {
+    let Some(selector) = workload.pod_selector() else {
         return Ok(());
     };
     let api = Api::<Pod>::namespaced(writer.client().clone(), namespace);

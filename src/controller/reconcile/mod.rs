@@ -120,13 +120,14 @@ struct Seen {
 
 async fn observe(shared: &Shared, pool: &ValidPool, state: &mut State, scrape: bool) -> Seen {
     state.readings.fit(pool);
-    let before = view(pool, &shared.caches, &shared.claims);
+    let look = || view(pool, &shared.caches, &shared.claims);
+    let mut view = look();
     if scrape {
-        read(shared, pool, &before, &mut state.readings).await;
+        read(shared, pool, &view, &mut state.readings).await;
+        // The scrape took time: what is decided upon is the cluster as it is after it.
+        view = look();
     }
     let read = Instant::now();
-    // The scrape took time: what is decided upon is the cluster as it is after it.
-    let view = view(pool, &shared.caches, &shared.claims);
     learn_lag(&view, pool, state);
     let pace = allocation::pace(pool.pace, state.lag.get());
     let now = shared.clock.now();
