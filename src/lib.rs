@@ -10,7 +10,9 @@
 //!              Snapshot ──allocation──▶ target shares ──sharing──▶ Plan ──apply, report (controller)──▶ cluster
 //! ```
 //!
-//! `units`, `allocation` and `sharing` are pure: values in, values out, the time as an argument. A test
+//! `simulation` runs the same allocation and sharing code against a model of load and cluster.
+//!
+//! `units`, `allocation`, `sharing` and `simulation` are pure: values in, values out, the time as an argument. A test
 //! (`tests/house.rs`) fails when they name a Kubernetes client, an async runtime or a clock.
 #![forbid(unsafe_code)]
 
@@ -23,6 +25,7 @@ pub mod allocation;
 pub mod sharing;
 
 pub mod controller;
+pub mod simulation;
 
 pub mod cli;
 pub mod telemetry;
