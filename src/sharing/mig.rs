@@ -6,7 +6,7 @@
 use super::ground::Ground;
 use super::market::Unit;
 use super::types::Node;
-use crate::units::{GpuResource, Mebibytes};
+use crate::units::{GpuResource, Mebibytes, MilliGpus};
 use std::collections::BTreeSet;
 
 /// Compute slices of a whole GPU with 8 memory slices (A100, H100, H200, B200), assumed where multiprocessors are not known.
@@ -47,6 +47,13 @@ pub(super) fn units(ground: &Ground<'_>) -> (Vec<Unit>, Vec<String>) {
         .collect();
     units.sort_by(|a, b| (a.share, a.memory, &a.resource).cmp(&(b.share, b.memory, &b.resource)));
     (units, notes.into_iter().collect())
+}
+
+/// Share and usable memory of one instance of a profile on a node, assumed where labels are missing.
+pub(super) fn instance(node: &Node, resource: &GpuResource) -> (MilliGpus, Mebibytes) {
+    let mut notes = BTreeSet::new();
+    let milli = share(node, resource, &mut notes);
+    (MilliGpus(milli), memory(node, resource, &mut notes))
 }
 
 /// Thousandths of the GPU's multiprocessors that one instance has; at least 1.

@@ -45,6 +45,7 @@ pub use types::{
 };
 
 use crate::allocation::Allotment;
+use crate::units::{GpuResource, Mebibytes, MilliGpus};
 use ground::Ground;
 use market::Market;
 use std::time::Duration;
@@ -64,6 +65,11 @@ fn survey_of(market: &Market<'_>) -> Survey {
         Strategy::TimeSlicing { .. } => time_slicing::survey(market),
         Strategy::WholeGpu | Strategy::Mig => survey::partitions(market),
     }
+}
+
+/// Share (the part of the GPU's multiprocessors) and usable memory of one MIG instance, assumed where the node's labels do not say.
+pub fn instance(node: &Node, profile: &GpuResource) -> (MilliGpus, Mebibytes) {
+    mig::instance(node, profile)
 }
 
 /// The steps that move the cluster from what is observed towards what is decided. `now` is monotonic, since any fixed start.

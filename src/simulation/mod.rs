@@ -15,6 +15,7 @@ pub mod control;
 pub mod load;
 mod outcome;
 mod scenario;
+pub mod world;
 
 pub use account::Sketch;
 pub use outcome::{AgentOutcome, Outcome, Point, PointOfAgent};

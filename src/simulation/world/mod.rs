@@ -1,0 +1,3 @@
+//! What serves: shares of GPUs without pods, or pods on nodes.
+
+pub mod cluster;
