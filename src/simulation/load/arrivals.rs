@@ -1,0 +1,207 @@
+use serde::Deserialize;
+
+use super::drift::Drift;
+use super::mmpp::Mmpp;
+use super::pieces::{Piece, Spacing};
+use super::random::Stream;
+use super::replay::Replay;
+use super::shapes;
+use super::statistics::Burstiness;
+
+/// When requests arrive. Rates are requests a second on average, times are seconds.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(tag = "type", rename_all_fields = "camelCase", deny_unknown_fields)]
+pub enum Arrivals {
+    /// Evenly spaced.
+    Constant {
+        /// ≥ 0.
+        rate: f64,
+    },
+    /// Independently of each other.
+    Poisson {
+        /// ≥ 0.
+        rate: f64,
+    },
+    /// At a rate that changes in steps; no more after the last.
+    Steps {
+        /// The steps, one after the other.
+        steps: Vec<Piece>,
+        /// How requests are spaced under a rate.
+        #[serde(default)]
+        spacing: Spacing,
+    },
+    /// At two rates in turn, the high one first.
+    Square {
+        /// The low rate; ≥ 0.
+        low: f64,
+        /// The high rate; > 0.
+        high: f64,
+        /// Time from one rise to the next; > 0.
+        period: f64,
+        /// Part of the period at the high rate; in (0, 1).
+        #[serde(default = "half")]
+        duty: f64,
+        /// How requests are spaced under a rate.
+        #[serde(default)]
+        spacing: Spacing,
+    },
+    /// At a rate that swings as a sine, upwards first; in 96 steps a period.
+    Sine {
+        /// The mean; > 0.
+        rate: f64,
+        /// How far it swings as a part of the mean; from 0 to 1.
+        amplitude: f64,
+        /// Time from one crest to the next; > 0.
+        period: f64,
+        /// How requests are spaced under a rate.
+        #[serde(default)]
+        spacing: Spacing,
+    },
+    /// At a rate that repeats every day.
+    Diurnal {
+        /// The mean; > 0.
+        rate: f64,
+        /// The rates of equal parts of a day, in any unit, ≥ 0; absent: [`super::DAY`], the measured hours of a language service.
+        #[serde(default = "day")]
+        shape: Vec<f64>,
+        /// Length of a day; > 0.
+        #[serde(default = "day_length")]
+        day: f64,
+        /// How requests are spaced under a rate.
+        #[serde(default)]
+        spacing: Spacing,
+    },
+    /// In bursts: a Poisson process that jumps between two rates (MMPP), fitted to measured statistics; its time is compressed until
+    /// it has the rate.
+    Bursty {
+        /// > 0.
+        rate: f64,
+        /// What it is fitted to.
+        like: Burstiness,
+    },
+    /// Poisson at a rate that wanders from window to window.
+    Drifting(Drift),
+    /// As recorded.
+    Trace(Replay),
+}
+
+fn half() -> f64 {
+    0.5
+}
+
+fn day() -> Vec<f64> {
+    super::DAY.to_vec()
+}
+
+fn day_length() -> f64 {
+    86_400.0
+}
+
+impl Arrivals {
+    /// The rate over time and how requests are spaced under it; none of recorded requests, which have times of their own.
+    pub(super) fn pieces(&self, rates: Stream) -> (Pieces, Spacing) {
+        match self {
+            Self::Constant { rate } => (once(*rate), Spacing::Even),
+            Self::Poisson { rate } => (once(*rate), Spacing::Poisson),
+            Self::Steps { steps, spacing } => (Box::new(steps.clone().into_iter()), *spacing),
+            Self::Square {
+                low,
+                high,
+                period,
+                duty,
+                spacing,
+            } => (
+                Box::new(shapes::square(*low, *high, *period, *duty)),
+                *spacing,
+            ),
+            Self::Sine {
+                rate,
+                amplitude,
+                period,
+                spacing,
+            } => (Box::new(shapes::sine(*rate, *amplitude, *period)), *spacing),
+            Self::Diurnal {
+                rate,
+                shape,
+                day,
+                spacing,
+            } => (Box::new(shapes::diurnal(*rate, shape, *day)), *spacing),
+            Self::Bursty { rate, like } => {
+                let mmpp = Mmpp::fit(like).faster(rate / like.mean);
+                (Box::new(mmpp.pieces(rates)), Spacing::Poisson)
+            }
+            Self::Drifting(drift) => (Box::new(drift.pieces(rates)), Spacing::Poisson),
+            Self::Trace(replay) => (Box::new(replay.pieces()), Spacing::Poisson),
+        }
+    }
+
+    /// What they are, in words for an output.
+    pub fn describe(&self) -> String {
+        match self {
+            Self::Constant { rate } => format!("generated: {rate}/s, evenly spaced"),
+            Self::Poisson { rate } => format!("generated: Poisson at {rate}/s"),
+            Self::Steps { steps, spacing } => {
+                let steps: Vec<String> = steps
+                    .iter()
+                    .map(|step| format!("{}/s for {} s", step.rate, step.seconds))
+                    .collect();
+                format!("generated: {}, {}", steps.join(", "), spacing.describe())
+            }
+            Self::Square {
+                low,
+                high,
+                period,
+                duty,
+                spacing,
+            } => format!(
+                "generated: {high}/s for {} s and {low}/s for {} s in turn, {}",
+                period * duty,
+                period * (1.0 - duty),
+                spacing.describe()
+            ),
+            Self::Sine {
+                rate,
+                amplitude,
+                period,
+                spacing,
+            } => format!(
+                "generated: a sine of {rate}/s ± {} % with a period of {period} s in 96 steps, {}",
+                amplitude * 100.0,
+                spacing.describe()
+            ),
+            Self::Diurnal {
+                rate,
+                shape,
+                day,
+                spacing,
+            } => format!(
+                "generated: {rate}/s with a daily shape in {} steps of {} s, {}",
+                shape.len(),
+                day / shape.len() as f64,
+                spacing.describe()
+            ),
+            Self::Bursty { rate, like } => format!(
+                "generated: bursts (MMPP) fitted to {:.3}/s with an index of dispersion of {} in 1 s and {} in 60 s and \
+                 gaps with a variation of {}, time compressed {:.3} times to {rate}/s",
+                like.mean,
+                like.idc_1s,
+                like.idc_60s,
+                like.cv,
+                rate / like.mean
+            ),
+            Self::Drifting(drift) => format!(
+                "generated: Poisson at a rate that drifts around {}/s, windows of {} s, deviation {} and correlation {} of \
+                 its logarithm",
+                drift.rate, drift.window, drift.sigma, drift.correlation
+            ),
+            Self::Trace(replay) => replay.describe(),
+        }
+    }
+}
+
+/// A rate over time.
+pub(super) type Pieces = Box<dyn Iterator<Item = Piece> + Send>;
+
+fn once(rate: f64) -> Pieces {
+    Box::new(std::iter::once(Piece::forever(rate)))
+}
