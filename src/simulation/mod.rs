@@ -12,9 +12,15 @@
 
 mod account;
 pub mod control;
+pub mod engine;
 pub mod load;
 mod outcome;
+mod run;
 mod scenario;
+mod series;
+mod tally;
+#[cfg(test)]
+mod trust;
 pub mod world;
 
 pub use account::Sketch;
@@ -22,6 +28,7 @@ pub use outcome::{AgentOutcome, Outcome, Point, PointOfAgent};
 
 /// Points that a run's series has at most.
 pub const POINTS: usize = 600;
+pub use run::{RunError, run};
 pub use scenario::{
     Cluster, Elastic, Fractions, NodeGroup, Nodes, Power, Scenario, Service, Sharing,
 };

@@ -7,7 +7,7 @@ pub struct Outcome {
     pub rule: String,
     /// What drew the load.
     pub seed: u64,
-    /// From the end of the warm-up until the last request was served, in seconds.
+    /// From the end of the warm-up until no request came any more and the last one was served, in seconds.
     pub seconds: f64,
     /// The agents, in the order of the pool.
     pub agents: Vec<AgentOutcome>,
@@ -26,11 +26,11 @@ pub struct Outcome {
 pub struct AgentOutcome {
     /// Its name.
     pub name: String,
-    /// Time in the system of requests that were served, in seconds.
+    /// Time in the system, in seconds; of requests that were not served in the end, until the end.
     pub latency: Sketch,
     /// Of it, the time before they first ran, in seconds.
     pub waiting: Sketch,
-    /// Requests that arrived.
+    /// Requests that arrived; as many are in `latency`.
     pub arrived: u64,
     /// Requests that were served.
     pub served: u64,

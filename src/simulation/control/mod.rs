@@ -1,5 +1,9 @@
 //! Who is in control: the operator's own policies, and what users would otherwise run, one file a rule.
 
+mod operator;
+
+pub use operator::Operator;
+
 use crate::sharing::{Observed, Step};
 use crate::units::MilliGpus;
 

@@ -1,0 +1,443 @@
+//! One run: load, engine, world, control and account tied together.
+
+use super::control::{AgentSight, Controller, Sight, Wish};
+use super::engine::{Agenda, Broken, Dispatch, Engine};
+use super::load::{Request, Requests};
+use super::outcome::Outcome;
+use super::scenario::{Cluster, Scenario};
+use super::tally::{Granted, Tally};
+use super::world::fractions::{ShareError, Shares};
+use std::collections::VecDeque;
+
+/// Requests in the system at once, beyond which a run is given up: some 600 MB.
+const MOST_PRESENT: u64 = 10_000_000;
+/// Decisions of one run, beyond which it is refused: each takes a microsecond or more.
+const MOST_TICKS: f64 = 1e9;
+
+/// Why a run came to nothing.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum RunError {
+    /// The scenario cannot be run.
+    #[error("{field} is {value}, expected {expected}")]
+    Scenario {
+        /// Which field.
+        field: String,
+        /// What it is.
+        value: String,
+        /// What would be right.
+        expected: String,
+    },
+    /// The rule in control wished for what cannot be.
+    #[error(transparent)]
+    Wish(#[from] ShareError),
+    /// The rule wished for what has no meaning here.
+    #[error("a rule asked for {0} where shares are decided; it must ask for shares")]
+    Foreign(&'static str),
+    /// More requests came than memory holds.
+    #[error(
+        "after {at:.0} s more than {MOST_PRESENT} requests wait, most of them of agent {agent}: the load is far above what any \
+         speed serves; lower its rate, shorten the run or raise the agent's throughput"
+    )]
+    Overload {
+        /// When, in seconds.
+        at: f64,
+        /// Whose queue is the longest.
+        agent: String,
+    },
+    /// A law of conservation does not hold: a defect of the simulator.
+    #[error("{0}; this is a defect of the simulator, please report it with the scenario")]
+    Broken(#[from] Broken),
+}
+
+/// Runs a scenario under a rule. `name` is what the outcome calls the rule, `seed` draws the load, `progress` is told now and then
+/// which part of the time for which requests arrive is over.
+///
+/// Requests arrive for `scenario.seconds`; the run goes on until they are served, for as long again at most. What is then not
+/// served counts with its age.
+///
+/// # Errors
+/// When the scenario or the rule asks for what cannot be, or a law of conservation does not hold.
+pub fn run(
+    scenario: &Scenario,
+    controller: &mut dyn Controller,
+    name: &str,
+    seed: u64,
+    progress: &mut dyn FnMut(f64),
+) -> Result<Outcome, RunError> {
+    let interval = controller.interval();
+    check(scenario, interval)?;
+    let mut run = Run::new(scenario, interval, seed)?;
+    let end = loop {
+        let until = run.next();
+        let served = run.serve(until)?;
+        if let Some(at) = served {
+            break at;
+        }
+        run.charge(until);
+        if until >= 2.0 * scenario.seconds {
+            break until;
+        }
+        if until >= scenario.seconds {
+            run.end_at = f64::INFINITY;
+        }
+        run.shares.advance(until, &mut run.engine);
+        run.grant();
+        if until >= run.warmup_at {
+            run.begin(until);
+        }
+        run.measure(until);
+        if until >= run.tick_at() {
+            run.decide(until, controller)?;
+            run.grant();
+        }
+        if until >= run.tally.series.next() {
+            run.engine.check_idleness(until)?;
+            run.tally
+                .point(until, &run.engine, run.paid(), &run.granted);
+            progress((until / scenario.seconds).min(1.0));
+        }
+    };
+    run.charge(end);
+    run.outcome(end, name, seed)
+}
+
+/// Refuses what cannot be run.
+fn check(scenario: &Scenario, interval: f64) -> Result<(), RunError> {
+    let wrong = |field: &str, value: f64, expected: &str| {
+        Err(RunError::Scenario {
+            field: field.to_owned(),
+            value: value.to_string(),
+            expected: expected.to_owned(),
+        })
+    };
+    let positive = |x: f64| x.is_finite() && x > 0.0;
+    let amount = |x: f64| x.is_finite() && x >= 0.0;
+    let agents = scenario.pool.agents.len();
+    for found in [scenario.services.len(), scenario.loads.len()] {
+        if found != agents {
+            let expected = format!("one for each of {agents} agents");
+            return wrong("services or loads", found as f64, &expected);
+        }
+    }
+    if agents == 0 {
+        return wrong("agents", 0.0, "at least one");
+    }
+    if !positive(scenario.seconds) {
+        return wrong("seconds", scenario.seconds, "a time above 0");
+    }
+    if !(amount(scenario.warmup) && scenario.warmup < scenario.seconds) {
+        return wrong(
+            "warmup",
+            scenario.warmup,
+            "a time from 0 to less than the length of the run",
+        );
+    }
+    if !amount(scenario.metric_age) {
+        return wrong("metric age", scenario.metric_age, "a time of at least 0");
+    }
+    if !(positive(interval) && scenario.seconds / interval < MOST_TICKS) {
+        return wrong(
+            "interval",
+            interval,
+            "a time above 0, and at most 1e9 decisions in a run",
+        );
+    }
+    for (service, agent) in scenario.services.iter().zip(&scenario.pool.agents) {
+        let field = |name: &str| format!("{name} of agent {}", agent.name);
+        if !positive(service.throughput) {
+            return wrong(
+                &field("throughput"),
+                service.throughput,
+                "requests a second above 0",
+            );
+        }
+        if service.max_running == 0 {
+            return wrong(&field("max running"), 0.0, "at least 1");
+        }
+    }
+    let Cluster::Fractions(fractions) = &scenario.cluster else {
+        return Ok(());
+    };
+    if !amount(fractions.lag) {
+        return wrong("lag", fractions.lag, "a time of at least 0");
+    }
+    if fractions.gpus.0 == 0 {
+        return wrong("gpus", 0.0, "more than 0");
+    }
+    match fractions.sharing {
+        super::Sharing::TimeSlicing {
+            switching_efficiency: e,
+        } if !(e > 0.0 && e <= 1.0) => wrong("switching efficiency", e, "above 0 and at most 1"),
+        _ => Ok(()),
+    }
+}
+
+/// What one run is made of.
+struct Run<'a> {
+    scenario: &'a Scenario,
+    engine: Engine,
+    shares: Shares,
+    tally: Tally,
+    loads: Loads,
+    interval: f64,
+    /// Ticks so far, and measurements for ticks to come.
+    ticks: u64,
+    measured: u64,
+    sights: VecDeque<Vec<AgentSight>>,
+    wish: Wish,
+    granted: Vec<Granted>,
+    /// When the warm-up ends; infinite afterwards.
+    warmup_at: f64,
+    /// When requests stop; infinite afterwards.
+    end_at: f64,
+    moves_before: u64,
+}
+
+/// The next request of every agent.
+struct Loads {
+    agenda: Agenda,
+    agents: Vec<(Requests, f64)>,
+    seconds: f64,
+    /// Seconds of work of a request of work 1, by agent.
+    unit: Vec<f64>,
+}
+
+impl Loads {
+    /// The first request: when, and whose.
+    #[inline]
+    fn first(&self) -> (f64, usize) {
+        self.agenda.first()
+    }
+
+    /// Takes an agent's request: its work in GPU-seconds.
+    #[inline]
+    fn take(&mut self, agent: usize) -> f64 {
+        let (requests, work) = &mut self.agents[agent];
+        let taken = *work;
+        let next = requests.next().filter(|request| request.at < self.seconds);
+        let Request { at, work: next } = next.unwrap_or(Request {
+            at: f64::INFINITY,
+            work: 0.0,
+        });
+        *work = next * self.unit[agent];
+        self.agenda.set(agent, at);
+        taken
+    }
+}
+
+impl<'a> Run<'a> {
+    fn new(scenario: &'a Scenario, interval: f64, seed: u64) -> Result<Self, RunError> {
+        let Cluster::Fractions(fractions) = &scenario.cluster else {
+            return Err(RunError::Scenario {
+                field: "cluster".to_owned(),
+                value: "nodes".to_owned(),
+                expected: "fractions".to_owned(),
+            });
+        };
+        let agents = scenario.services.len();
+        let mut engine = Engine::new(agents, Dispatch::FewestRequests);
+        let exponents = scenario
+            .pool
+            .agents
+            .iter()
+            .map(|a| a.speed_exponent)
+            .collect();
+        let shares = Shares::new(fractions, &scenario.services, exponents, &mut engine);
+        let mut loads = Loads {
+            agenda: Agenda::new(agents),
+            agents: scenario
+                .loads
+                .iter()
+                .map(|load| (load.requests(seed), 0.0))
+                .collect(),
+            seconds: scenario.seconds,
+            unit: scenario
+                .services
+                .iter()
+                .map(|s| 1.0 / s.throughput)
+                .collect(),
+        };
+        (0..agents).for_each(|agent| {
+            loads.take(agent);
+        });
+        let target = scenario.latency_target;
+        let mut run = Self {
+            scenario,
+            engine,
+            shares,
+            tally: Tally::new(agents, scenario.seconds, scenario.warmup, target),
+            loads,
+            interval,
+            ticks: 1,
+            measured: 1,
+            sights: VecDeque::new(),
+            wish: Wish::Nothing,
+            granted: vec![Granted::default(); agents],
+            warmup_at: scenario.warmup,
+            end_at: scenario.seconds,
+            moves_before: 0,
+        };
+        run.grant();
+        Ok(run)
+    }
+
+    fn tick_at(&self) -> f64 {
+        self.ticks as f64 * self.interval
+    }
+
+    /// When the next measurement is taken: so much before its tick as the metrics are old.
+    fn measure_at(&self) -> f64 {
+        (self.measured as f64 * self.interval - self.scenario.metric_age).max(0.0)
+    }
+
+    /// When something other than a request is due next.
+    fn next(&self) -> f64 {
+        let limit = 2.0 * self.scenario.seconds;
+        let dues = [
+            self.tick_at(),
+            self.measure_at(),
+            self.shares.next(),
+            self.tally.series.next(),
+            self.warmup_at,
+            self.end_at,
+            limit,
+        ];
+        dues.into_iter().fold(f64::INFINITY, f64::min)
+    }
+
+    /// Serves requests until then; the time of the last one when none is left and none comes.
+    fn serve(&mut self, until: f64) -> Result<Option<f64>, RunError> {
+        loop {
+            let (arrives, agent) = self.loads.first();
+            let served = self.engine.next();
+            if served <= arrives {
+                if served > until {
+                    // Nothing arrives any more, and nothing is left.
+                    let over = self.engine.present() == 0 && until >= self.scenario.seconds;
+                    return Ok((over && arrives == f64::INFINITY).then_some(until));
+                }
+                let Some(finished) = self.engine.step() else {
+                    return Ok(None);
+                };
+                self.tally.finished(&finished);
+                let over = finished.at >= self.scenario.seconds && self.engine.present() == 0;
+                if over {
+                    return Ok(Some(finished.at));
+                }
+            } else if arrives > until {
+                return Ok(None);
+            } else {
+                let present = self.engine.counts(agent).present();
+                self.tally.arrived(arrives, agent, present);
+                let work = self.loads.take(agent);
+                self.engine.arrive(arrives, agent, work);
+                if self.engine.present() > MOST_PRESENT {
+                    return Err(self.overload(arrives));
+                }
+            }
+        }
+    }
+
+    fn overload(&self, at: f64) -> RunError {
+        let agents = 0..self.granted.len();
+        let longest = agents.max_by_key(|agent| self.engine.counts(*agent).present());
+        let agent = longest.map(|agent| self.scenario.pool.agents[agent].name.clone());
+        RunError::Overload {
+            at,
+            agent: agent.unwrap_or_default(),
+        }
+    }
+
+    /// What the world grants from now on.
+    fn grant(&mut self) {
+        for (agent, granted) in self.granted.iter_mut().enumerate() {
+            *granted = Granted {
+                gpus: self.shares.in_force[agent].as_gpus(),
+                replicas: 0,
+                restarts: 0,
+            };
+        }
+    }
+
+    fn paid(&self) -> f64 {
+        self.shares.gpus().as_gpus()
+    }
+
+    /// Charges what was granted until now, then looks at what is granted.
+    fn charge(&mut self, now: f64) {
+        self.tally.charge(now, self.paid(), &self.granted);
+    }
+
+    fn begin(&mut self, now: f64) {
+        self.tally.begin(now, &self.engine, &self.granted);
+        self.moves_before = self.shares.moves();
+        self.warmup_at = f64::INFINITY;
+    }
+
+    /// Takes the measurements that are due.
+    fn measure(&mut self, now: f64) {
+        while self.measure_at() <= now {
+            let agent = |agent: usize| {
+                let counts = self.engine.counts(agent);
+                AgentSight {
+                    arrived: counts.arrived as f64,
+                    finished: counts.finished as f64,
+                    running: counts.running as f64,
+                    waiting: (counts.present() - counts.running) as f64,
+                    busy: self.engine.done(now, agent),
+                    ..AgentSight::default()
+                }
+            };
+            self.sights
+                .push_back((0..self.granted.len()).map(agent).collect());
+            self.measured += 1;
+        }
+    }
+
+    fn decide(&mut self, now: f64, controller: &mut dyn Controller) -> Result<(), RunError> {
+        self.ticks += 1;
+        let Some(mut agents) = self.sights.pop_front() else {
+            return Ok(());
+        };
+        for (agent, share) in agents.iter_mut().zip(&self.shares.in_force) {
+            agent.realized = *share;
+        }
+        let sight = Sight {
+            now,
+            capacity: self.shares.gpus(),
+            lag: self.shares.lag(),
+            agents: &agents,
+            observed: None,
+        };
+        self.wish = Wish::Nothing;
+        controller.decide(&sight, &mut self.wish);
+        match &self.wish {
+            Wish::Nothing => {}
+            Wish::Shares(shares) => self.shares.decide(now, shares, &mut self.engine)?,
+            Wish::Replicas(_) => return Err(RunError::Foreign("replicas")),
+            Wish::Steps(_) => return Err(RunError::Foreign("steps")),
+        }
+        Ok(())
+    }
+
+    fn outcome(self, end: f64, name: &str, seed: u64) -> Result<Outcome, RunError> {
+        self.engine.check(end, &self.tally.latencies())?;
+        let names: Vec<&str> = self
+            .scenario
+            .pool
+            .agents
+            .iter()
+            .map(|a| a.name.as_str())
+            .collect();
+        Ok(Outcome {
+            rule: name.to_owned(),
+            seed,
+            seconds: end - self.scenario.warmup,
+            paid: self.tally.paid,
+            stranded: self.tally.paid - self.tally.granted,
+            moves: self.shares.moves() - self.moves_before,
+            series: self.tally.series.points(),
+            agents: self.tally.agents(end, &self.engine, &names, &self.granted),
+        })
+    }
+}
