@@ -3,6 +3,7 @@
 mod crd;
 mod hand_back;
 mod run;
+pub mod traces;
 mod values;
 mod version;
 

@@ -6,9 +6,9 @@ use anyhow::{Result, bail};
 use serde_json::{Value, json};
 
 use crate::controlplane::nodes::{A100_80, NodeSpec, T4};
-use crate::load::builtin::FOUR_AGENT_B;
-use crate::load::{AgentLoad, Piece, Process, Work};
+use crate::load::{AgentLoad, Arrivals, Piece, Spacing, Work};
 use crate::stage::{AGENTS, AgentWorkload};
+use agentpool::simulation::load::FOUR_AGENT_B;
 
 /// The namespace of the static twin.
 pub const TWIN: &str = "twin";
@@ -57,6 +57,8 @@ pub struct Scene {
     pub pool: Value,
     /// The arrivals of both.
     pub loads: Vec<AgentLoad>,
+    /// What draws them.
+    pub seed: u64,
 }
 
 impl Scene {
@@ -102,9 +104,8 @@ fn drift(choice: &Choice) -> Scene {
         .iter()
         .map(|(name, drift)| AgentLoad {
             agent: (*name).to_owned(),
-            process: Process::Drifting(drift.scaled(mean, drift.window / DRIFTING_WINDOW)),
+            arrivals: Arrivals::Drifting(drift.scaled(mean, drift.window / DRIFTING_WINDOW)),
             work: Work::Exponential,
-            seed: choice.seed,
         })
         .collect();
     let agents: Vec<Value> = workloads
@@ -133,6 +134,7 @@ fn drift(choice: &Choice) -> Scene {
         ),
         workloads,
         loads,
+        seed: choice.seed,
     }
 }
 
@@ -170,15 +172,17 @@ fn paper(choice: &Choice) -> Scene {
             } else {
                 1.0
             };
-            let pieces = [1.0, middle, 1.0].map(|factor| Piece {
+            let steps = [1.0, middle, 1.0].map(|factor| Piece {
                 seconds: third,
                 rate: rate * factor,
             });
             AgentLoad {
                 agent: (*name).to_owned(),
-                process: Process::Poisson(pieces.into()),
+                arrivals: Arrivals::Steps {
+                    steps: steps.into(),
+                    spacing: Spacing::Poisson,
+                },
                 work: Work::Exponential,
-                seed: choice.seed,
             }
         })
         .collect();
@@ -207,6 +211,7 @@ fn paper(choice: &Choice) -> Scene {
         ),
         workloads,
         loads,
+        seed: choice.seed,
     }
 }
 

@@ -90,7 +90,7 @@ impl<'a> World<'a> {
             backend: Arc::new(Http::new(Endpoints::follow(self.client.clone(), namespace))),
             options: DriverOptions::new(namespace),
         });
-        Driver::start(&scene.loads, lanes.into(), scene.length)
+        Driver::start(&scene.loads, scene.seed, lanes.into(), scene.length)
     }
 
     /// What is known now.

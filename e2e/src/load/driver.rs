@@ -14,10 +14,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::backend::Backend;
 use super::balance::{Balance, Balancer};
-use super::plan::{AgentLoad, Arrival, merge};
 use super::recorder::Recorder;
 use crate::engine::Failure;
 use crate::engine::stats::{Latencies, LatencySummary};
+use agentpool::simulation::load::{AgentLoad, Request, merge};
 
 /// How a load is driven.
 #[derive(Clone, Debug)]
@@ -82,8 +82,8 @@ struct Lane {
 }
 
 impl Driver {
-    /// Begins to send these loads to all fleets, for `length` of time.
-    pub fn start(loads: &[AgentLoad], fleets: Vec<Driven>, length: Duration) -> Self {
+    /// Begins to send these loads, drawn with this seed, to all fleets, for `length` of time.
+    pub fn start(loads: &[AgentLoad], seed: u64, fleets: Vec<Driven>, length: Duration) -> Self {
         let origin = Instant::now();
         let agents: Vec<String> = loads.iter().map(|load| load.agent.clone()).collect();
         let lanes: Vec<Arc<Lane>> = fleets
@@ -103,7 +103,7 @@ impl Driver {
         let (stop, done) = (CancellationToken::new(), CancellationToken::new());
         let lateness: Arc<Mutex<Latencies>> = Arc::default();
         tokio::spawn(dispatch(
-            merge(loads, length.as_secs_f64()),
+            merge(loads, seed, length.as_secs_f64()),
             lanes.clone(),
             origin,
             lateness.clone(),
@@ -164,7 +164,7 @@ impl Drop for Driver {
 }
 
 async fn dispatch(
-    requests: impl Iterator<Item = (usize, Arrival)>,
+    requests: impl Iterator<Item = (usize, Request)>,
     lanes: Vec<Arc<Lane>>,
     origin: Instant,
     lateness: Arc<Mutex<Latencies>>,

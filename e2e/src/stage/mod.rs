@@ -31,6 +31,8 @@ use std::time::Duration;
 pub const SYSTEM: &str = "agentpool-system";
 /// Namespace of the agents.
 pub const AGENTS: &str = "agents";
+/// What draws the loads of the scenarios.
+const SEED: u64 = 7;
 /// Limit of waits for what takes a moment; generous, because machines are shared.
 pub const LIMIT: Duration = Duration::from_secs(120);
 
@@ -269,6 +271,7 @@ impl Stage {
         let backend = Arc::new(Http::new(Endpoints::follow(self.client.clone(), AGENTS)));
         Driver::start(
             loads,
+            SEED,
             vec![Driven {
                 backend,
                 options: DriverOptions::new(AGENTS),

@@ -6,7 +6,7 @@ use agentpool_e2e::controlplane::nodes::T4;
 use agentpool_e2e::engine::{EngineFleet, EngineOptions, Fault};
 use agentpool_e2e::load::recorder::Counts;
 use agentpool_e2e::load::{
-    AgentLoad, Driven, Driver, DriverOptions, Endpoints, Http, Piece, Process, Work,
+    AgentLoad, Arrivals, Driven, Driver, DriverOptions, Endpoints, Http, Work,
 };
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use std::sync::Arc;
@@ -69,15 +69,14 @@ async fn drive(client: &Client, agent: &str, rate: f64, seconds: u64) -> Driver 
     .unwrap();
     let load = AgentLoad {
         agent: agent.to_owned(),
-        process: Process::Poisson(vec![Piece::forever(rate)]),
+        arrivals: Arrivals::Poisson { rate },
         work: Work::Exponential,
-        seed: 3,
     };
     let driven = Driven {
         backend: Arc::new(Http::new(endpoints)),
         options: DriverOptions::new(NAMESPACE),
     };
-    Driver::start(&[load], vec![driven], Duration::from_secs(seconds))
+    Driver::start(&[load], 3, vec![driven], Duration::from_secs(seconds))
 }
 
 /// Every request is in exactly one place.

@@ -2,7 +2,7 @@
 
 use agentpool::api::AgentPool;
 use agentpool_e2e::controlplane::nodes::{A100_80, NodeSpec};
-use agentpool_e2e::load::{AgentLoad, Driver, Piece, Process, Work};
+use agentpool_e2e::load::{AgentLoad, Arrivals, Driver, Work};
 use agentpool_e2e::stage::{AgentWorkload, LIMIT, Seen, Stage};
 use agentpool_e2e::wait;
 use anyhow::{Result, bail};
@@ -137,12 +137,10 @@ impl Pair {
         }
         let load = |agent: &AgentWorkload| AgentLoad {
             agent: agent.name.clone(),
-            process: Process::Even(vec![Piece {
-                seconds: 1800.0,
+            arrivals: Arrivals::Constant {
                 rate: if agent.name == name { BUSY } else { QUIET },
-            }]),
-            work: Work::Constant,
-            seed: 7,
+            },
+            work: Work::Deterministic,
         };
         let loads: Vec<AgentLoad> = self.agents.iter().map(load).collect();
         self.driver = Some(stage.drive(&loads, Duration::from_secs(1800)));

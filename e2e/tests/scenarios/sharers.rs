@@ -3,7 +3,7 @@
 use crate::whole_gpus::pool;
 use agentpool_e2e::controlplane::audit::{Record, Records};
 use agentpool_e2e::controlplane::nodes::{A100_80, NodeSpec};
-use agentpool_e2e::load::{AgentLoad, Driver, Piece, Process, Work};
+use agentpool_e2e::load::{AgentLoad, Arrivals, Driver, Work};
 use agentpool_e2e::operator::Instance;
 use agentpool_e2e::stage::{AGENTS, AgentWorkload, LIMIT, SYSTEM, Stage, StageOptions};
 use agentpool_e2e::wait;
@@ -45,12 +45,8 @@ pub async fn share(stage: &Stage) {
 pub fn drive(stage: &Stage, (left, right): (f64, f64)) -> Driver {
     let load = |agent: &str, rate: f64| AgentLoad {
         agent: agent.to_owned(),
-        process: Process::Even(vec![Piece {
-            seconds: LENGTH,
-            rate,
-        }]),
-        work: Work::Constant,
-        seed: 7,
+        arrivals: Arrivals::Constant { rate },
+        work: Work::Deterministic,
     };
     stage.drive(
         &[load("left", left), load("right", right)],

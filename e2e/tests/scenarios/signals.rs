@@ -4,7 +4,7 @@ use crate::whole_gpus::pool;
 use agentpool::api::{AgentPool, AgentStatus};
 use agentpool_e2e::controlplane::nodes::{A100_80, NodeSpec};
 use agentpool_e2e::engine::faults::Fault;
-use agentpool_e2e::load::{AgentLoad, Piece, Process, Work};
+use agentpool_e2e::load::{AgentLoad, Arrivals, Work};
 use agentpool_e2e::stage::{AGENTS, AgentWorkload, LIMIT, Stage, StageOptions};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
@@ -36,12 +36,8 @@ fn faults() -> Vec<(&'static str, Fault, &'static str)> {
 fn steady(agent: &str, gpus: f64) -> AgentLoad {
     AgentLoad {
         agent: agent.to_owned(),
-        process: Process::Even(vec![Piece {
-            seconds: 1200.0,
-            rate: gpus * SPEED,
-        }]),
-        work: Work::Constant,
-        seed: 7,
+        arrivals: Arrivals::Constant { rate: gpus * SPEED },
+        work: Work::Deterministic,
     }
 }
 

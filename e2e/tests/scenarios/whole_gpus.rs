@@ -1,7 +1,7 @@
 //! Scenario 1: whole GPUs.
 
 use agentpool_e2e::controlplane::nodes::{A100_80, NodeSpec};
-use agentpool_e2e::load::{AgentLoad, Piece, Process, Work};
+use agentpool_e2e::load::{AgentLoad, Arrivals, Piece, Spacing, Work};
 use agentpool_e2e::stage::{AgentWorkload, LIMIT, Stage, StageOptions};
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -26,15 +26,17 @@ pub fn pool(gpus: u32, agents: &[Value]) -> Value {
 }
 
 pub fn load(agent: &str, steps: &[(f64, f64)]) -> AgentLoad {
-    let pieces = steps
+    let steps = steps
         .iter()
         .map(|&(seconds, rate)| Piece { seconds, rate })
         .collect();
     AgentLoad {
         agent: agent.to_owned(),
-        process: Process::Poisson(pieces),
+        arrivals: Arrivals::Steps {
+            steps,
+            spacing: Spacing::Poisson,
+        },
         work: Work::Exponential,
-        seed: 7,
     }
 }
 

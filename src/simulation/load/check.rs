@@ -82,7 +82,7 @@ impl AgentLoad {
                 for (i, part) in parts {
                     check.rate(&format!("shape[{i}]"), *part)?;
                 }
-                let sum = shape.iter().sum();
+                let sum = shape.iter().fold(0.0, |sum, part| sum + part);
                 check.that(sum > 0.0, "shape", sum, "must have a sum above 0")
             }
             Arrivals::Bursty { rate, like } => {
@@ -229,3 +229,6 @@ impl Check<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

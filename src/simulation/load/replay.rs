@@ -31,12 +31,13 @@ pub struct Replay {
     pub recorded: Recording,
 }
 
-/// How a trace is brought to a mean rate, in requests a second; > 0.
+/// How a trace is brought to a mean rate, in requests a second; > 0. In a file: absent for as recorded.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Deserialize)]
 #[serde(tag = "type", deny_unknown_fields)]
 pub enum Scaling {
     /// As it was recorded.
     #[default]
+    #[serde(skip)]
     AsRecorded,
     /// Time runs faster or slower: bursts keep their size and get shorter or longer, and so does the trace.
     Compression {
@@ -180,6 +181,7 @@ impl Replay {
             part,
             faster,
             keep,
+            last: 0.0,
             thinning,
             work,
         })
@@ -303,6 +305,8 @@ struct Replaying {
     copies: Vec<Turned>,
     faster: f64,
     keep: f64,
+    /// When the last request arrived, in seconds of the trace.
+    last: f64,
     thinning: Stream,
     work: Works,
 }
@@ -339,9 +343,13 @@ impl Iterator for Replaying {
                 Works::Drawn(stream) => stream.exponential(),
                 Works::Tokens(tokens, mean) => tokens.gpu_seconds(&row) / *mean,
             };
-            // Rounding of a shift may leave less than nothing.
-            let at = at.max(0.0) / self.faster;
+            // Rounding of a shift may fall behind the last by a hair.
+            self.last = self.last.max(at);
+            let at = self.last / self.faster;
             return Some(Request { at, work });
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -37,10 +37,17 @@ impl Burstiness {
     }
 }
 
-/// Variance over mean of the counts in whole windows of `window` seconds; 0 without arrivals.
+/// Variance (of all, not of a sample, as it is published with the traces) over mean of the counts in whole windows of `window`
+/// seconds; 0 without arrivals.
 pub fn dispersion(arrivals: &[f64], window: f64, seconds: f64) -> f64 {
-    let (mean, variance) = moments(&counts(arrivals, window, seconds));
-    if mean > 0.0 { variance / mean } else { 0.0 }
+    let counts = counts(arrivals, window, seconds);
+    let (mean, variance) = moments(&counts);
+    let n = counts.len() as f64;
+    if mean > 0.0 {
+        variance * (n - 1.0) / n / mean
+    } else {
+        0.0
+    }
 }
 
 /// How many arrivals fall into each whole window of `window` seconds.
@@ -91,11 +98,11 @@ mod tests {
             measured.idc_1s.abs() < 1e-12 && measured.cv < 1e-6,
             "{measured:?}"
         );
-        // 0 or 4 in a second, in turn: mean 2, variance 4 (a little more for a sample).
+        // 0 or 4 in a second, in turn: mean 2, variance 4.
         let pairs: Vec<f64> = (0..300)
             .flat_map(|i| [f64::from(i) * 2.0 + 0.5; 4])
             .collect();
-        assert!((dispersion(&pairs, 1.0, 600.0) - 2.0).abs() < 0.01);
+        assert!((dispersion(&pairs, 1.0, 600.0) - 2.0).abs() < 1e-9);
     }
 
     #[test]

@@ -6,7 +6,7 @@ use super::trace::Recorded;
 
 /// How much work requests are.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Deserialize)]
-#[serde(tag = "type", deny_unknown_fields)]
+#[serde(from = "Written")]
 pub enum Work {
     /// Exponential with mean 1.
     #[default]
@@ -15,6 +15,25 @@ pub enum Work {
     Deterministic,
     /// By the tokens that the trace has for each request.
     Tokens(TokenWork),
+}
+
+/// As it stands in a file: serde takes any field beside a kind that has none, but not beside an empty list of fields.
+#[derive(Deserialize)]
+#[serde(tag = "type", deny_unknown_fields)]
+enum Written {
+    Exponential {},
+    Deterministic {},
+    Tokens(TokenWork),
+}
+
+impl From<Written> for Work {
+    fn from(written: Written) -> Self {
+        match written {
+            Written::Exponential {} => Self::Exponential,
+            Written::Deterministic {} => Self::Deterministic,
+            Written::Tokens(tokens) => Self::Tokens(tokens),
+        }
+    }
 }
 
 /// What tokens cost. The defaults are those of a 7B model on an A100-80GB: prefill at 13 454 tokens/s, decode at 6 337

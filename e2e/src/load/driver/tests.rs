@@ -1,8 +1,7 @@
 #![allow(clippy::unwrap_used)]
 use super::*;
-use crate::load::arrivals::Piece;
 use crate::load::backend::Target;
-use crate::load::plan::{Process, Work};
+use crate::load::{Arrivals, Piece, Spacing, Work};
 use futures::future::BoxFuture;
 use std::collections::VecDeque;
 
@@ -57,9 +56,11 @@ fn load(n: u32) -> AgentLoad {
     };
     AgentLoad {
         agent: "a".into(),
-        process: Process::Even(vec![step]),
+        arrivals: Arrivals::Steps {
+            steps: vec![step],
+            spacing: Spacing::Even,
+        },
         work: Work::Exponential,
-        seed: 1,
     }
 }
 
@@ -84,7 +85,7 @@ async fn a_cut_or_refused_request_is_tried_again_and_both_are_counted() {
             Some(Ok(())),
         ],
     );
-    let driver = Driver::start(&[load(1)], vec![driven(&backend, |_| {})], LENGTH);
+    let driver = Driver::start(&[load(1)], 1, vec![driven(&backend, |_| {})], LENGTH);
     driver.finish(LENGTH).await;
     let counts = driver.records(0)["a"].counts();
     assert_eq!(
@@ -104,6 +105,7 @@ async fn a_request_is_lost_after_its_tries_not_silently() {
     let backend = Script::new(&["p"], &[Some(Err(Failure::Refused))]);
     let driver = Driver::start(
         &[load(3)],
+        1,
         vec![driven(&backend, |options| options.tries = 2)],
         LENGTH,
     );
@@ -115,7 +117,7 @@ async fn a_request_is_lost_after_its_tries_not_silently() {
 #[tokio::test(start_paused = true)]
 async fn a_request_without_a_pod_waits_for_one_and_the_wait_is_latency() {
     let backend = Script::new(&[], &[Some(Ok(()))]);
-    let driver = Driver::start(&[load(1)], vec![driven(&backend, |_| {})], LENGTH);
+    let driver = Driver::start(&[load(1)], 1, vec![driven(&backend, |_| {})], LENGTH);
     sleep(Duration::from_secs(6)).await;
     assert_eq!(driver.records(0)["a"].counts().open, 1);
     *backend.pods.lock().unwrap() = vec!["p"];
@@ -134,6 +136,7 @@ async fn the_loop_is_open_and_bounded() {
     let backend = Script::new(&["p"], &[None]);
     let driver = Driver::start(
         &[load(10)],
+        1,
         vec![driven(&backend, |options| options.max_open = 4)],
         LENGTH,
     );
@@ -147,7 +150,7 @@ async fn the_loop_is_open_and_bounded() {
 async fn patience_ends() {
     let backend = Script::new(&["p"], &[None]);
     let options = |options: &mut DriverOptions| options.patience = Duration::from_secs(2);
-    let driver = Driver::start(&[load(2)], vec![driven(&backend, options)], LENGTH);
+    let driver = Driver::start(&[load(2)], 1, vec![driven(&backend, options)], LENGTH);
     driver.finish(LENGTH).await;
     assert_eq!(driver.records(0)["a"].counts().lost, 2);
 }
@@ -159,7 +162,7 @@ async fn two_fleets_get_the_same_requests() {
         .iter()
         .map(|backend| driven(backend, |_| {}))
         .collect();
-    let driver = Driver::start(&[load(50)], fleets, LENGTH);
+    let driver = Driver::start(&[load(50)], 1, fleets, LENGTH);
     driver.finish(LENGTH).await;
     let [a, b] = backends.map(|backend| backend.works.lock().unwrap().clone());
     assert_eq!(a.len(), 50);
@@ -169,7 +172,7 @@ async fn two_fleets_get_the_same_requests() {
 #[tokio::test(start_paused = true)]
 async fn a_stopped_driver_sends_nothing_more() {
     let backend = Script::new(&["p"], &[Some(Ok(()))]);
-    let driver = Driver::start(&[load(1000)], vec![driven(&backend, |_| {})], LENGTH);
+    let driver = Driver::start(&[load(1000)], 1, vec![driven(&backend, |_| {})], LENGTH);
     sleep(Duration::from_millis(500)).await;
     driver.stop();
     driver.finish(LENGTH).await;

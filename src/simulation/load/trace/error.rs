@@ -1,6 +1,14 @@
 /// Why a trace cannot be read: which file, which line, what stands there and what would be right.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TraceError {
+    /// It is not there, or is a folder in which no one trace stands out.
+    #[error("{file}: cannot be opened: {reason}")]
+    Unopened {
+        /// The file or folder.
+        file: String,
+        /// Why not.
+        reason: String,
+    },
     /// The bytes do not come: a file that breaks off, a gzip stream that is damaged.
     #[error("{file}, line {line}: cannot be read: {reason}")]
     Unreadable {

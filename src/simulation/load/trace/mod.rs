@@ -8,6 +8,7 @@ mod error;
 mod lines;
 mod rates;
 mod requests;
+mod sum;
 
 #[cfg(test)]
 mod tests;
@@ -75,6 +76,16 @@ impl Format {
             Self::Azure => "Azure LLM inference",
             Self::Mooncake => "Mooncake",
             Self::ServeGen => "ServeGen client rates",
+        }
+    }
+}
+
+impl Recording {
+    /// How long it is, in seconds: until its last request, or the end of its last window.
+    pub fn seconds(&self) -> f64 {
+        match self {
+            Self::Requests(rows) => rows.last().map_or(0.0, |row| row.at),
+            Self::Rates(windows) => windows.iter().map(|w| w.seconds).sum(),
         }
     }
 }

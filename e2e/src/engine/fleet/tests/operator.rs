@@ -1,7 +1,7 @@
 //! The operator's own eyes on the stand-in: what it scrapes is the load that was sent, and a fault is never "no load".
 
 use super::*;
-use crate::load::{AgentLoad, Direct, Driven, Driver, DriverOptions, Piece, Process, Work};
+use crate::load::{AgentLoad, Arrivals, Direct, Driven, Driver, DriverOptions, Work};
 use agentpool::allocation::Load;
 use agentpool::signals::dialect::Dialects;
 use agentpool::signals::scrape::{Limits, Scraper, Target};
@@ -35,15 +35,14 @@ async fn estimate(dialect: &str, address: SocketAddr) -> (f64, f64) {
     up(&http, address).await;
     let load = AgentLoad {
         agent: "a".into(),
-        process: Process::Even(vec![Piece::forever(50.0)]),
+        arrivals: Arrivals::Constant { rate: 50.0 },
         work: Work::Exponential,
-        seed: 1,
     };
     let driven = Driven {
         backend: Arc::new(Direct::new(fleet.clone())),
         options: DriverOptions::new("ns"),
     };
-    let driver = Driver::start(&[load], vec![driven], Duration::from_secs(60));
+    let driver = Driver::start(&[load], 1, vec![driven], Duration::from_secs(60));
     let clock = Clock::start();
     let scraper = Scraper::new(Limits::for_interval(INTERVAL), clock);
     let window = Duration::from_secs(4);
