@@ -4,15 +4,18 @@ use super::control::{AgentSight, Controller, Sight, Wish};
 use super::engine::{Agenda, Broken, Dispatch, Engine};
 use super::load::{Request, Requests};
 use super::outcome::Outcome;
-use super::scenario::{Cluster, Scenario};
+use super::scenario::{Cluster, Scenario, Sharing};
 use super::tally::{Granted, Tally};
-use super::world::fractions::{ShareError, Shares};
+use super::world::{World, WorldError};
 use std::collections::VecDeque;
 
 /// Requests in the system at once, beyond which a run is given up: some 600 MB.
 const MOST_PRESENT: u64 = 10_000_000;
 /// Decisions of one run, beyond which it is refused: each takes a microsecond or more.
 const MOST_TICKS: f64 = 1e9;
+
+/// Times that a world may change at one moment: more means that it never settles.
+const MOST_ROUNDS: u32 = 1_000_000;
 
 /// Why a run came to nothing.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -29,10 +32,7 @@ pub enum RunError {
     },
     /// The rule in control wished for what cannot be.
     #[error(transparent)]
-    Wish(#[from] ShareError),
-    /// The rule wished for what has no meaning here.
-    #[error("a rule asked for {0} where shares are decided; it must ask for shares")]
-    Foreign(&'static str),
+    Wish(#[from] WorldError),
     /// More requests came than memory holds.
     #[error(
         "after {at:.0} s more than {MOST_PRESENT} requests wait, most of them of agent {agent}: the load is far above what any \
@@ -43,6 +43,12 @@ pub enum RunError {
         at: f64,
         /// Whose queue is the longest.
         agent: String,
+    },
+    /// Changes at one moment never end: a defect of the simulator or of the rule.
+    #[error("time stands still at {at} s: changes follow each other without end")]
+    Stuck {
+        /// When, in seconds.
+        at: f64,
     },
     /// A law of conservation does not hold: a defect of the simulator.
     #[error("{0}; this is a defect of the simulator, please report it with the scenario")]
@@ -66,12 +72,19 @@ pub fn run(
 ) -> Result<Outcome, RunError> {
     let interval = controller.interval();
     check(scenario, interval)?;
-    let mut run = Run::new(scenario, interval, seed)?;
+    let mut run = Run::new(scenario, interval, seed);
+    let (mut before, mut rounds) = (0.0, 0);
     let end = loop {
         let until = run.next();
-        let served = run.serve(until)?;
-        if let Some(at) = served {
-            break at;
+        rounds = if until > before { 0 } else { rounds + 1 };
+        if rounds > MOST_ROUNDS {
+            return Err(RunError::Stuck { at: until });
+        }
+        before = until;
+        match run.serve(until)? {
+            Pause::Due => {}
+            Pause::Changed => continue,
+            Pause::Over(at) => break at,
         }
         run.charge(until);
         if until >= 2.0 * scenario.seconds {
@@ -80,7 +93,7 @@ pub fn run(
         if until >= scenario.seconds {
             run.end_at = f64::INFINITY;
         }
-        run.shares.advance(until, &mut run.engine);
+        run.world.advance(until, &mut run.engine);
         run.grant();
         if until >= run.warmup_at {
             run.begin(until);
@@ -151,32 +164,59 @@ fn check(scenario: &Scenario, interval: f64) -> Result<(), RunError> {
                 "requests a second above 0",
             );
         }
+        for time in [service.cold_start, service.image_pull, service.drain] {
+            if !amount(time) {
+                return wrong(
+                    &field("a start or drain time"),
+                    time,
+                    "a time of at least 0",
+                );
+            }
+        }
         if service.max_running == 0 {
             return wrong(&field("max running"), 0.0, "at least 1");
         }
     }
-    let Cluster::Fractions(fractions) = &scenario.cluster else {
-        return Ok(());
+    let efficiency = |e: f64| {
+        if e > 0.0 && e <= 1.0 {
+            return Ok(());
+        }
+        wrong("switching efficiency", e, "above 0 and at most 1")
     };
-    if !amount(fractions.lag) {
-        return wrong("lag", fractions.lag, "a time of at least 0");
+    match &scenario.cluster {
+        Cluster::Fractions(fractions) => {
+            if !amount(fractions.lag) {
+                return wrong("lag", fractions.lag, "a time of at least 0");
+            }
+            if fractions.gpus.0 == 0 {
+                return wrong("gpus", 0.0, "more than 0");
+            }
+            match fractions.sharing {
+                Sharing::TimeSlicing {
+                    switching_efficiency,
+                } => efficiency(switching_efficiency),
+                Sharing::Partition | Sharing::Mps => Ok(()),
+            }
+        }
+        Cluster::Nodes(nodes) => efficiency(nodes.switching_efficiency),
     }
-    if fractions.gpus.0 == 0 {
-        return wrong("gpus", 0.0, "more than 0");
-    }
-    match fractions.sharing {
-        super::Sharing::TimeSlicing {
-            switching_efficiency: e,
-        } if !(e > 0.0 && e <= 1.0) => wrong("switching efficiency", e, "above 0 and at most 1"),
-        _ => Ok(()),
-    }
+}
+
+/// Why no request is served for a moment.
+enum Pause {
+    /// Something other than a request is due.
+    Due,
+    /// The world has changed, and with it when it is due next.
+    Changed,
+    /// The last request was served then, and none comes.
+    Over(f64),
 }
 
 /// What one run is made of.
 struct Run<'a> {
     scenario: &'a Scenario,
     engine: Engine,
-    shares: Shares,
+    world: World,
     tally: Tally,
     loads: Loads,
     interval: f64,
@@ -184,7 +224,6 @@ struct Run<'a> {
     ticks: u64,
     measured: u64,
     sights: VecDeque<Vec<AgentSight>>,
-    wish: Wish,
     granted: Vec<Granted>,
     /// When the warm-up ends; infinite afterwards.
     warmup_at: f64,
@@ -226,23 +265,10 @@ impl Loads {
 }
 
 impl<'a> Run<'a> {
-    fn new(scenario: &'a Scenario, interval: f64, seed: u64) -> Result<Self, RunError> {
-        let Cluster::Fractions(fractions) = &scenario.cluster else {
-            return Err(RunError::Scenario {
-                field: "cluster".to_owned(),
-                value: "nodes".to_owned(),
-                expected: "fractions".to_owned(),
-            });
-        };
+    fn new(scenario: &'a Scenario, interval: f64, seed: u64) -> Self {
         let agents = scenario.services.len();
         let mut engine = Engine::new(agents, Dispatch::FewestRequests);
-        let exponents = scenario
-            .pool
-            .agents
-            .iter()
-            .map(|a| a.speed_exponent)
-            .collect();
-        let shares = Shares::new(fractions, &scenario.services, exponents, &mut engine);
+        let world = World::new(scenario, &mut engine);
         let mut loads = Loads {
             agenda: Agenda::new(agents),
             agents: scenario
@@ -264,21 +290,20 @@ impl<'a> Run<'a> {
         let mut run = Self {
             scenario,
             engine,
-            shares,
+            world,
             tally: Tally::new(agents, scenario.seconds, scenario.warmup, target),
             loads,
             interval,
             ticks: 1,
             measured: 1,
             sights: VecDeque::new(),
-            wish: Wish::Nothing,
             granted: vec![Granted::default(); agents],
             warmup_at: scenario.warmup,
             end_at: scenario.seconds,
             moves_before: 0,
         };
         run.grant();
-        Ok(run)
+        run
     }
 
     fn tick_at(&self) -> f64 {
@@ -296,7 +321,7 @@ impl<'a> Run<'a> {
         let dues = [
             self.tick_at(),
             self.measure_at(),
-            self.shares.next(),
+            self.world.next(),
             self.tally.series.next(),
             self.warmup_at,
             self.end_at,
@@ -305,28 +330,27 @@ impl<'a> Run<'a> {
         dues.into_iter().fold(f64::INFINITY, f64::min)
     }
 
-    /// Serves requests until then; the time of the last one when none is left and none comes.
-    fn serve(&mut self, until: f64) -> Result<Option<f64>, RunError> {
+    /// Serves requests until then, or until something else is to be done.
+    fn serve(&mut self, until: f64) -> Result<Pause, RunError> {
         loop {
             let (arrives, agent) = self.loads.first();
             let served = self.engine.next();
-            if served <= arrives {
-                if served > until {
-                    // Nothing arrives any more, and nothing is left.
-                    let over = self.engine.present() == 0 && until >= self.scenario.seconds;
-                    return Ok((over && arrives == f64::INFINITY).then_some(until));
-                }
+            if served <= arrives && served <= until {
                 let Some(finished) = self.engine.step() else {
-                    return Ok(None);
+                    return Ok(Pause::Due);
                 };
                 self.tally.finished(&finished);
-                let over = finished.at >= self.scenario.seconds && self.engine.present() == 0;
-                if over {
-                    return Ok(Some(finished.at));
+                let now = finished.at;
+                if now >= self.scenario.seconds && self.engine.present() == 0 {
+                    return Ok(Pause::Over(now));
                 }
-            } else if arrives > until {
-                return Ok(None);
-            } else {
+                if self.world.is_drained(finished.server, &self.engine) {
+                    self.charge(now);
+                    self.world.served(now, finished.server, &mut self.engine);
+                    self.grant();
+                    return Ok(Pause::Changed);
+                }
+            } else if arrives <= until {
                 let present = self.engine.counts(agent).present();
                 self.tally.arrived(arrives, agent, present);
                 let work = self.loads.take(agent);
@@ -334,6 +358,9 @@ impl<'a> Run<'a> {
                 if self.engine.present() > MOST_PRESENT {
                     return Err(self.overload(arrives));
                 }
+            } else {
+                let over = until >= self.scenario.seconds && self.engine.present() == 0;
+                return Ok(if over { Pause::Over(until) } else { Pause::Due });
             }
         }
     }
@@ -351,16 +378,12 @@ impl<'a> Run<'a> {
     /// What the world grants from now on.
     fn grant(&mut self) {
         for (agent, granted) in self.granted.iter_mut().enumerate() {
-            *granted = Granted {
-                gpus: self.shares.in_force[agent].as_gpus(),
-                replicas: 0,
-                restarts: 0,
-            };
+            *granted = self.world.granted(agent);
         }
     }
 
     fn paid(&self) -> f64 {
-        self.shares.gpus().as_gpus()
+        self.world.paid()
     }
 
     /// Charges what was granted until now, then looks at what is granted.
@@ -370,7 +393,7 @@ impl<'a> Run<'a> {
 
     fn begin(&mut self, now: f64) {
         self.tally.begin(now, &self.engine, &self.granted);
-        self.moves_before = self.shares.moves();
+        self.moves_before = self.world.moves();
         self.warmup_at = f64::INFINITY;
     }
 
@@ -399,24 +422,13 @@ impl<'a> Run<'a> {
         let Some(mut agents) = self.sights.pop_front() else {
             return Ok(());
         };
-        for (agent, share) in agents.iter_mut().zip(&self.shares.in_force) {
-            agent.realized = *share;
-        }
-        let sight = Sight {
-            now,
-            capacity: self.shares.gpus(),
-            lag: self.shares.lag(),
-            agents: &agents,
-            observed: None,
+        let rule = |sight: &Sight<'_>| {
+            let mut wish = Wish::Nothing;
+            controller.decide(sight, &mut wish);
+            wish
         };
-        self.wish = Wish::Nothing;
-        controller.decide(&sight, &mut self.wish);
-        match &self.wish {
-            Wish::Nothing => {}
-            Wish::Shares(shares) => self.shares.decide(now, shares, &mut self.engine)?,
-            Wish::Replicas(_) => return Err(RunError::Foreign("replicas")),
-            Wish::Steps(_) => return Err(RunError::Foreign("steps")),
-        }
+        self.world
+            .decide(now, &mut agents, &mut self.engine, rule)?;
         Ok(())
     }
 
@@ -435,7 +447,7 @@ impl<'a> Run<'a> {
             seconds: end - self.scenario.warmup,
             paid: self.tally.paid,
             stranded: self.tally.paid - self.tally.granted,
-            moves: self.shares.moves() - self.moves_before,
+            moves: self.world.moves() - self.moves_before,
             series: self.tally.series.points(),
             agents: self.tally.agents(end, &self.engine, &names, &self.granted),
         })

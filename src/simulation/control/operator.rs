@@ -1,8 +1,9 @@
-//! The operator's own policies in control of shares: its way of measuring, its pace, its rules.
+//! The operator's own policies in control: its way of measuring, its pace, its rules, and where there are pods its planner.
 
 use super::{AgentSight, Controller, Sight, Wish};
 use crate::allocation::{self, Agent, Allotment, Load, Pace, Policy, Snapshot};
 use crate::api::ValidPool;
+use crate::sharing::{self, Memory};
 use crate::signals::{Pod, PodSample, Settings, Tracker};
 use crate::units::MilliGpus;
 use std::sync::Arc;
@@ -12,7 +13,7 @@ use std::time::Duration;
 const LONGEST_WINDOW: u64 = 4 * 3600;
 
 /// One of the operator's policies, as the operator would run it for a pool: load by conservation over the pace's window, the pace
-/// slowed down to the lag, `allocation::allocate`. Until half a window was seen, load is unknown, and agents keep what they have.
+/// slowed down to the lag, `allocation::allocate`, and where there are pods `sharing::plan` with its tolerance and windows. Until half a window was seen, load is unknown, and agents keep what they have.
 #[derive(Debug, Clone)]
 pub struct Operator {
     pool: ValidPool,
@@ -21,6 +22,7 @@ pub struct Operator {
     slowed: bool,
     trackers: Vec<Tracker>,
     decision: Vec<Allotment>,
+    memory: Memory,
     /// What each agent looks like to its tracker: one engine that never restarts.
     engine: Pod,
 }
@@ -38,6 +40,7 @@ impl Operator {
             trackers: vec![Tracker::new(settings); pool.agents.len()],
             decision: vec![Allotment::default(); pool.agents.len()],
             pool: pool.clone(),
+            memory: Memory::default(),
             policy,
             metric_age,
             slowed: true,
@@ -88,6 +91,9 @@ impl Controller for Operator {
             .enumerate()
             .map(|(i, agent)| self.load(i, now, pace.window, agent))
             .collect();
+        let survey = sight
+            .observed
+            .map(|observed| sharing::survey(&self.pool.shape, observed));
         let agent = |(i, load): (usize, Load)| Agent {
             name: &self.pool.agents[i].name,
             priority: self.pool.shape.agents[i].priority,
@@ -95,8 +101,12 @@ impl Controller for Operator {
             base_throughput: self.pool.agents[i].base_throughput,
             speed_exponent: self.pool.agents[i].speed_exponent,
             load,
-            floor: MilliGpus::ZERO,
-            ceiling: sight.capacity,
+            floor: survey
+                .as_ref()
+                .map_or(MilliGpus::ZERO, |s| s.agents[i].floor),
+            ceiling: survey
+                .as_ref()
+                .map_or(sight.capacity, |s| s.agents[i].ceiling),
             realized: sight.agents[i].realized,
         };
         let agents: Vec<Agent<'_>> = loads.into_iter().enumerate().map(agent).collect();
@@ -106,7 +116,16 @@ impl Controller for Operator {
             agents: &agents,
         };
         allocation::allocate(self.policy, &snapshot, &mut self.decision);
-        *wish = Wish::Shares(self.decision.iter().map(|d| d.target).collect());
+        *wish = match sight.observed {
+            None => Wish::Shares(self.decision.iter().map(|d| d.target).collect()),
+            Some(observed) => {
+                let shape = &self.pool.shape;
+                let (plan, memory) =
+                    sharing::plan(shape, observed, &self.decision, &self.memory, now);
+                self.memory = memory;
+                Wish::Steps(plan.steps)
+            }
+        };
     }
 }
 

@@ -40,6 +40,9 @@ pub enum ShareError {
         /// What there is.
         there: MilliGpus,
     },
+    /// Replicas and steps have no meaning without pods.
+    #[error("a rule asked for replicas or steps where there are no pods; it must ask for shares")]
+    Foreign,
 }
 
 impl Shares {
@@ -180,7 +183,7 @@ impl Shares {
 }
 
 /// Speed of a part of the GPUs, in GPUs: sublinear within one GPU, linear beyond.
-fn speed(gpus: f64, exponent: f64) -> f64 {
+pub(super) fn speed(gpus: f64, exponent: f64) -> f64 {
     if gpus >= 1.0 || exponent == 1.0 {
         gpus
     } else {

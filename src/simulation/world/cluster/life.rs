@@ -50,6 +50,7 @@ impl Cluster {
             pod: id,
             agent: pod.agent,
             devices: pod.devices.clone(),
+            startup: now - pod.created,
         });
     }
 
@@ -75,13 +76,13 @@ impl Cluster {
             return false;
         };
         match action {
-            Action::Create(ordinal) => self.create(agent, ordinal),
+            Action::Create(ordinal) => self.create(now, agent, ordinal),
             Action::Delete(id) => self.delete(now, id),
         }
         true
     }
 
-    fn create(&mut self, agent: usize, ordinal: Option<u32>) {
+    fn create(&mut self, now: f64, agent: usize, ordinal: Option<u32>) {
         let workload = &self.workloads[agent];
         self.made += 1;
         self.started[agent] += 1;
@@ -94,6 +95,7 @@ impl Cluster {
             state: PodState::Pending,
             node: None,
             devices: Vec::new(),
+            created: now,
             due: f64::INFINITY,
         };
         self.pods.insert(PodId(self.made), pod);

@@ -33,6 +33,8 @@ pub enum Happening {
         agent: usize,
         /// Numbers of its devices in [`Cluster::devices`].
         devices: Vec<usize>,
+        /// Seconds since it was made.
+        startup: f64,
     },
     /// It takes no more requests and finishes what it runs: to be told to [`Cluster::drained`].
     Retires {
@@ -222,6 +224,13 @@ impl Cluster {
     /// GPUs that are there and paid for.
     pub fn paid(&self) -> f64 {
         self.machines.paid()
+    }
+
+    /// GPUs that an agent's pods hold, whether they serve or not; residents hold equal parts of a GPU that they share.
+    pub fn held(&self, agent: usize) -> f64 {
+        let own = self.pods.values().filter(|p| p.agent == agent);
+        let devices = own.flat_map(|p| &p.devices);
+        devices.map(|d| self.machines.part(*d)).sum()
     }
 
     /// Changes of replicas and templates that were begun.

@@ -187,6 +187,16 @@ impl Machines {
         }
     }
 
+    /// What one of a device's residents holds, in GPUs.
+    pub fn part(&self, device: usize) -> f64 {
+        let device = &self.devices[device];
+        if device.shared {
+            device.share / f64::from(device.residents.max(1))
+        } else {
+            device.share
+        }
+    }
+
     /// Whether an agent has to pull its image on a node; from now on it has.
     pub fn pulls(&mut self, at: usize, agent: usize) -> bool {
         let pulled = &mut self.machines[at].pulled;

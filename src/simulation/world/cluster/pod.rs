@@ -25,6 +25,8 @@ pub(super) struct Pod {
     pub node: Option<usize>,
     /// The devices it was given, by number.
     pub devices: Vec<usize>,
+    /// When it was made.
+    pub created: f64,
     /// When it will be ready, or gone at the latest.
     pub due: f64,
 }
