@@ -1,8 +1,23 @@
 //! Who is in control: the operator's own policies, and what users would otherwise run, one file a rule.
 
+mod behavior;
+mod dynamo;
+mod fixed;
+mod hold;
+mod hpa;
+mod keda;
+mod knative;
 mod operator;
+mod pods;
+mod round_robin;
+mod rule;
+mod static_equal;
+mod static_proportional;
+mod wva;
+mod wva_rescale;
 
 pub use operator::Operator;
+pub use rule::{Refusal, Rule, RuleError};
 
 use crate::sharing::{Observed, Step};
 use crate::units::MilliGpus;
