@@ -60,6 +60,7 @@ impl AgentLoad {
                 check.rate("low", *low)?;
                 check.mean("high", *high)?;
                 check.length("period", *period)?;
+                check.seldom("period", *period, *high)?;
                 let within = *duty > 0.0 && *duty < 1.0;
                 check.that(within, "duty", *duty, "must be between 0 and 1")
             }
@@ -71,6 +72,7 @@ impl AgentLoad {
             } => {
                 check.mean("rate", *rate)?;
                 check.length("period", *period)?;
+                check.seldom("period", *period, *rate)?;
                 check.part("amplitude", *amplitude)
             }
             Arrivals::Diurnal {
@@ -78,6 +80,7 @@ impl AgentLoad {
             } => {
                 check.mean("rate", *rate)?;
                 check.length("day", *day)?;
+                check.seldom("day", *day, *rate)?;
                 let parts = shape.iter().enumerate();
                 for (i, part) in parts {
                     check.rate(&format!("shape[{i}]"), *part)?;
@@ -87,7 +90,9 @@ impl AgentLoad {
             }
             Arrivals::Bursty { rate, like } => {
                 check.mean("rate", *rate)?;
-                check.mean("like.mean", like.mean)?;
+                let right = "must be a rate from 0.01 to 1000000";
+                let within = (1e-2..=1e6).contains(&like.mean);
+                check.that(within, "like.mean", like.mean, right)?;
                 for (field, value) in [
                     ("like.idc1s", like.idc_1s),
                     ("like.idc60s", like.idc_60s),
@@ -143,6 +148,15 @@ impl Check<'_> {
         self.that((1e-3..=1e9).contains(&seconds), field, seconds, right)
     }
 
+    /// A load must not change its rate ten thousand times from one request to the next: nobody would wait for it.
+    fn seldom(&self, field: &str, seconds: f64, rate: f64) -> Checked {
+        let right = format!(
+            "must be at least {}: a ten-thousandth of a request at {rate}/s",
+            1e-4 / rate
+        );
+        self.that(seconds * rate >= 1e-4, field, seconds, &right)
+    }
+
     fn part(&self, field: &str, part: f64) -> Checked {
         self.that(
             (0.0..=1.0).contains(&part),
@@ -155,6 +169,7 @@ impl Check<'_> {
     fn drift(&self, drift: &Drift) -> Checked {
         self.mean("rate", drift.rate)?;
         self.length("window", drift.window)?;
+        self.seldom("window", drift.window, drift.rate)?;
         let sigma = (0.0..=3.0).contains(&drift.sigma);
         self.that(sigma, "sigma", drift.sigma, "must be from 0 to 3")?;
         let correlation = (0.0..1.0).contains(&drift.correlation);

@@ -23,6 +23,7 @@ mod shapes;
 pub mod statistics;
 pub mod trace;
 mod work;
+mod ziggurat;
 
 #[cfg(test)]
 mod tests;

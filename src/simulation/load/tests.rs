@@ -1,6 +1,7 @@
 #![allow(clippy::unwrap_used)]
 
 use super::*;
+use proptest::prelude::*;
 
 fn load(agent: &str, arrivals: Arrivals, work: Work) -> AgentLoad {
     AgentLoad {
@@ -127,4 +128,79 @@ fn a_constant_load_is_even_and_starts_after_one_gap() {
 #[test]
 fn a_load_of_nothing_has_no_requests() {
     assert_eq!(poisson("a", 0.0).requests(1).next(), None);
+}
+
+/// Anything that a user could write, sound or not.
+fn anything() -> impl Strategy<Value = Arrivals> {
+    let number = || {
+        prop_oneof![
+            1e-4..1e4f64,
+            Just(0.0),
+            Just(-1.0),
+            Just(1e9),
+            Just(1e-9),
+            Just(f64::NAN),
+            Just(f64::INFINITY),
+        ]
+    };
+    let spacing = || prop_oneof![Just(Spacing::Even), Just(Spacing::Poisson)];
+    prop_oneof![
+        number().prop_map(|rate| Arrivals::Poisson { rate }),
+        (number(), number(), number(), 0.0..1.0f64, spacing()).prop_map(
+            |(low, high, period, duty, spacing)| Arrivals::Square {
+                low,
+                high,
+                period,
+                duty,
+                spacing
+            }
+        ),
+        (number(), 0.0..1.1f64, number(), spacing()).prop_map(
+            |(rate, amplitude, period, spacing)| Arrivals::Sine {
+                rate,
+                amplitude,
+                period,
+                spacing
+            }
+        ),
+        (number(), number(), number(), number(), number()).prop_map(
+            |(rate, mean, idc_1s, idc_60s, cv)| Arrivals::Bursty {
+                rate,
+                like: Burstiness {
+                    mean,
+                    idc_1s,
+                    idc_60s,
+                    cv
+                }
+            }
+        ),
+        (number(), 0.0..3.1f64, 0.0..1.1f64, number()).prop_map(
+            |(rate, sigma, correlation, window)| Arrivals::Drifting(Drift {
+                rate,
+                sigma,
+                correlation,
+                window
+            })
+        ),
+        proptest::collection::vec((number(), number()), 0..5).prop_map(|steps| {
+            let steps = steps.into_iter();
+            Arrivals::Steps {
+                steps: steps
+                    .map(|(seconds, rate)| Piece { seconds, rate })
+                    .collect(),
+                spacing: Spacing::Poisson,
+            }
+        }),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn whatever_is_written_its_requests_are_sound_and_come_soon(arrivals in anything(), seed in 0u64..1000) {
+        let load = load("a", arrivals, Work::Exponential);
+        let requests: Vec<Request> = load.requests(seed).take(20).collect();
+        prop_assert!(requests.windows(2).all(|pair| pair[0].at <= pair[1].at));
+        prop_assert!(requests.iter().all(|r| r.at.is_finite() && r.at >= 0.0 && r.work.is_finite()));
+        prop_assert!(load.check().is_ok() || requests.is_empty());
+    }
 }

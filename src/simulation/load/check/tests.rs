@@ -81,7 +81,7 @@ fn an_unknown_field_or_kind_is_refused_by_name() {
 }
 
 /// What cannot be: as written, the field and what would be right.
-const WRONG: [(&str, &str, &str); 30] = [
+const WRONG: [(&str, &str, &str); 32] = [
     (
         "arrivals: {type: Constant, rate: -1}",
         "arrivals.rate is -1",
@@ -180,7 +180,7 @@ const WRONG: [(&str, &str, &str); 30] = [
     (
         "arrivals: {type: Bursty, rate: 1, like: {mean: 0, idc1s: 2, idc60s: 20, cv: 1.5}}",
         "arrivals.like.mean is 0",
-        "above 0",
+        "0.01",
     ),
     (
         "arrivals: {type: Bursty, rate: 1, like: {mean: 1, idc1s: 0.5, idc60s: 20, cv: 1.5}}",
@@ -231,6 +231,16 @@ const WRONG: [(&str, &str, &str); 30] = [
         "arrivals: {type: Poisson, rate: 1}\nwork: {type: Tokens}",
         "work is Tokens",
         "needs arrivals from a trace",
+    ),
+    (
+        "arrivals: {type: Square, low: 0, high: 1e-6, period: 0.01}",
+        "arrivals.period is 0.01",
+        "at least 1",
+    ),
+    (
+        "arrivals: {type: Drifting, rate: 1e-6, sigma: 1, correlation: 0, window: 0.5}",
+        "arrivals.window is 0.5",
+        "at least 1",
     ),
 ];
 
