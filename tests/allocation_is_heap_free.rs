@@ -1,6 +1,6 @@
 //! A decision allocates nothing: the reconcile loop may call it as often as it likes.
 
-use agentpool::allocation::{Agent, Allotment, Load, Policy, Snapshot, allocate};
+use agentpool::allocation::{Agent, Allotment, Load, Memory, Policy, Snapshot, Spare, allocate};
 use agentpool::units::{MilliGpus, Priority};
 use std::time::Duration;
 
@@ -41,23 +41,39 @@ fn pool(names: &[String]) -> Vec<Agent<'_>> {
 
 #[test]
 fn no_policy_allocates_on_the_heap_in_any_of_its_stages() {
+    let policies = [
+        Policy::WaterFilling,
+        Policy::Adaptive,
+        Policy::StaticEqual,
+        Policy::Balanced(Spare::Lend),
+        Policy::Balanced(Spare::Save {
+            headroom_milli: 2000,
+        }),
+    ];
     for n in [1, 10, 64, 511, 5000] {
         let names: Vec<String> = (0..n).map(|i| format!("agent-{i:05}")).collect();
         let agents = pool(&names);
         let mut out = vec![Allotment::default(); n];
         // From a shortage of floors over a shortage of entitlements and of demand to headroom.
         for capacity_per_agent in [0, 20, 100, 300, 800, 5000] {
-            for policy in [Policy::WaterFilling, Policy::Adaptive, Policy::StaticEqual] {
-                let snapshot = Snapshot {
-                    capacity: MilliGpus(capacity_per_agent * n as u64),
-                    drain: Duration::from_secs(60),
-                    agents: &agents,
-                };
-                let count = allocations(|| allocate(policy, &snapshot, &mut out));
-                assert_eq!(
-                    count, 0,
-                    "{policy:?}, {n} agents, {capacity_per_agent} each"
-                );
+            for policy in policies {
+                let mut memory = Memory::default();
+                for second in 0..30 {
+                    let snapshot = Snapshot {
+                        capacity: MilliGpus(capacity_per_agent * n as u64),
+                        now: Duration::from_secs(second),
+                        interval: Duration::from_secs(1),
+                        lag: Duration::from_secs(5),
+                        drain: Duration::from_secs(60),
+                        agents: &agents,
+                    };
+                    let count = allocations(|| allocate(policy, &snapshot, &mut memory, &mut out));
+                    // Balanced makes room for an agent, and for the first marks, when it first sees it.
+                    assert!(
+                        count == 0 || (second == 0 && matches!(policy, Policy::Balanced(_))),
+                        "{policy:?}, {n} agents, {capacity_per_agent} each, second {second}"
+                    );
+                }
             }
         }
     }

@@ -1,6 +1,7 @@
 //! Inputs that no cluster should produce and that must do no harm.
 
-use super::tests::{POLICIES, agent, arrivals, decide, paper, targets};
+use super::Memory;
+use super::tests::{POLICIES, SPENDING, agent, arrivals, decide, paper, targets};
 use super::types::{Agent, Allotment, Load, Policy, Reason, Snapshot};
 use crate::units::{MilliGpus, Priority};
 use std::time::Duration;
@@ -89,9 +90,12 @@ fn every_float_at_its_extremes_leaves_every_sum_within_capacity() {
                             let snapshot = Snapshot {
                                 capacity: MilliGpus(1000),
                                 drain,
+                                now: Duration::ZERO,
+                                interval: Duration::from_secs(1),
+                                lag: Duration::ZERO,
                                 agents: &agents,
                             };
-                            super::allocate(policy, &snapshot, &mut out);
+                            super::allocate(policy, &snapshot, &mut Memory::default(), &mut out);
                             assert!(sum(&out) <= 1000, "{policy:?} {extreme:?} {out:?}");
                         }
                     }
@@ -142,7 +146,7 @@ fn without_capacity_everyone_gets_nothing_and_minima_are_unmet() {
 
 #[test]
 fn one_agent_alone_gets_what_there_is_up_to_its_ceiling() {
-    for policy in POLICIES {
+    for policy in SPENDING {
         assert_eq!(
             targets(&decide(policy, 1000, &paper()[..1])),
             [1000],
@@ -242,7 +246,7 @@ fn a_hundred_thousand_agents_are_shared_exactly() {
                 ..agent(name)
             })
             .collect();
-        for policy in POLICIES {
+        for policy in SPENDING {
             for capacity in [99_999, 1_234_567, 987_654_321] {
                 let out = decide(policy, capacity, &agents);
                 assert_eq!(

@@ -162,9 +162,12 @@ proptest! {
             let snapshot = super::Snapshot {
                 capacity: MilliGpus(capacity),
                 drain: std::time::Duration::from_secs(60),
+                now: std::time::Duration::ZERO,
+                interval: std::time::Duration::from_secs(1),
+                lag: std::time::Duration::ZERO,
                 agents: &agents,
             };
-            super::allocate(policy, &snapshot, &mut dirty);
+            super::allocate(policy, &snapshot, &mut super::Memory::default(), &mut dirty);
             prop_assert_eq!(fresh, dirty, "{:?}", policy);
         }
     }
@@ -189,7 +192,7 @@ proptest! {
             let renamed = agents(&shuffled);
             let out = decide(policy, capacity, &renamed);
             let floors: u64 = renamed.iter().map(kept).sum();
-            if policy != Policy::WaterFilling || floors <= capacity {
+            if matches!(policy, Policy::Adaptive | Policy::StaticEqual) || floors <= capacity {
                 let ranked = |agents: &[Agent<'_>], out: &[Allotment]| {
                     let mut rows: Vec<_> = agents
                         .iter()

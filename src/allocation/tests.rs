@@ -1,12 +1,28 @@
 //! What the tests of all policies share.
 
-use super::allocate;
-use super::types::{Agent, Allotment, Load, Policy, Snapshot};
+use super::types::{Agent, Allotment, Load, Policy, Snapshot, Spare};
+use super::{Memory, allocate};
 use crate::units::{MilliGpus, Priority};
 use std::time::Duration;
 
-pub(super) const POLICIES: [Policy; 3] =
-    [Policy::WaterFilling, Policy::Adaptive, Policy::StaticEqual];
+/// The policies that spend what there is.
+pub(super) const SPENDING: [Policy; 4] = [
+    Policy::WaterFilling,
+    Policy::Adaptive,
+    Policy::StaticEqual,
+    Policy::Balanced(Spare::Lend),
+];
+
+/// All policies.
+pub(super) const POLICIES: [Policy; 5] = [
+    Policy::WaterFilling,
+    Policy::Adaptive,
+    Policy::StaticEqual,
+    Policy::Balanced(Spare::Lend),
+    Policy::Balanced(Spare::Save {
+        headroom_milli: 2000,
+    }),
+];
 
 /// An agent without load that serves 100 requests a second on one GPU, and may hold anything from nothing to 64 GPUs.
 pub(super) fn agent(name: &str) -> Agent<'_> {
@@ -36,9 +52,12 @@ pub(super) fn decide(policy: Policy, capacity: u64, agents: &[Agent<'_>]) -> Vec
     let snapshot = Snapshot {
         capacity: MilliGpus(capacity),
         drain: Duration::from_secs(60),
+        now: Duration::ZERO,
+        interval: Duration::from_secs(1),
+        lag: Duration::ZERO,
         agents,
     };
-    allocate(policy, &snapshot, &mut out);
+    allocate(policy, &snapshot, &mut Memory::default(), &mut out);
     out
 }
 
@@ -72,9 +91,12 @@ fn a_shorter_output_gets_as_many_agents_as_it_has_room_for() {
         let snapshot = Snapshot {
             capacity: MilliGpus(1000),
             drain: Duration::from_secs(60),
+            now: Duration::ZERO,
+            interval: Duration::from_secs(1),
+            lag: Duration::ZERO,
             agents: &agents,
         };
-        allocate(policy, &snapshot, &mut out);
+        allocate(policy, &snapshot, &mut Memory::default(), &mut out);
         assert_eq!(
             out.to_vec(),
             decide(policy, 1000, &agents[..2]),

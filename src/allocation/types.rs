@@ -1,4 +1,6 @@
+use super::pace::Pace;
 use crate::units::{MilliGpus, Priority};
+use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
 /// The rule that turns demand into target shares.
@@ -10,6 +12,31 @@ pub enum Policy {
     Adaptive,
     /// Capacity divided equally, whatever the load.
     StaticEqual,
+    /// Forecasts, learned dispersion and backlog, followed as far as the evidence says that it pays; else the equal split.
+    Balanced(Spare),
+}
+
+impl Policy {
+    /// The time over which the caller is to average arrivals: Balanced averages by itself and wants what is new.
+    pub fn window(self, pace: Pace, interval: Duration) -> Duration {
+        match self {
+            Self::Balanced(_) => interval,
+            Self::WaterFilling | Self::Adaptive | Self::StaticEqual => pace.window,
+        }
+    }
+}
+
+/// What becomes of capacity that nobody needs. Of Balanced alone; WaterFilling always lends.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Spare {
+    /// It is lent to those who gain most by it.
+    #[default]
+    Lend,
+    /// It is left free, so that nodes can go: an agent gets its forecast, its backlog's share and a headroom.
+    Save {
+        /// Thousandths of a standard deviation of the forecast's error that the headroom covers.
+        headroom_milli: u32,
+    },
 }
 
 /// What is known of one agent's load. "No data" is a value of its own and never reads as zero load.
@@ -17,7 +44,7 @@ pub enum Policy {
 pub enum Load {
     /// Every signal is fresh.
     Measured {
-        /// Requests per second that reached the agent, served or not, averaged over the pace's window; finite, ≥ 0.
+        /// Requests per second that reached the agent, served or not, averaged over [`Policy::window`]; finite, ≥ 0.
         arrivals_per_second: f64,
         /// Requests that wait or run now; finite, ≥ 0.
         backlog: f64,
@@ -57,6 +84,12 @@ pub struct Agent<'a> {
 pub struct Snapshot<'a> {
     /// GPUs that the pool may spend.
     pub capacity: MilliGpus,
+    /// The instant, on any clock that only moves forward.
+    pub now: Duration,
+    /// Time between decisions.
+    pub interval: Duration,
+    /// Actuation lag: the time from a decision to a share in force. See [`super::Lag`].
+    pub lag: Duration,
     /// Time in which backlog is to be worked off; > 0. See [`super::pace`].
     pub drain: Duration,
     /// The agents, ascending by name.
@@ -98,6 +131,8 @@ pub enum Reason {
     SignalLost,
     /// The policy gives everyone the same.
     EqualSplit,
+    /// The evidence does not say that moving shares would pay: everyone holds an equal part.
+    HoldingSteady,
     /// The paper's rule: share of the weighted demand, not below the minimum before normalisation.
     Proportional,
 }
@@ -114,6 +149,7 @@ impl Reason {
             Self::AtFloor => "AtFloor",
             Self::SignalLost => "SignalLost",
             Self::EqualSplit => "EqualSplit",
+            Self::HoldingSteady => "HoldingSteady",
             Self::Proportional => "Proportional",
         }
     }

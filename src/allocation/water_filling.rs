@@ -20,7 +20,7 @@
 //! its ceiling. Those are the measured agents with demand or a minimum share; all measured ones when none has either; an agent of
 //! unknown load receives nothing beyond what it keeps. A higher demand or priority never lowers the agent's own target. All in integers.
 
-use super::demand::Meter;
+use super::demand::{Demand, Meter};
 use super::level::{Level, Want};
 use super::types::{Agent, Allotment, Reason, Snapshot};
 use crate::units::{MilliGpus, Priority};
@@ -41,7 +41,28 @@ pub(super) fn allocate(snapshot: &Snapshot<'_>, out: &mut [Allotment]) {
     let (agents, out) = (&snapshot.agents[..n], &mut out[..n]);
     let capacity = snapshot.capacity.0;
     let totals = claim(agents, Meter::new(snapshot.drain), out);
+    deal(agents, out, capacity, &totals, Rest::ByBasis);
+}
 
+/// What becomes of capacity that is left when everyone has what it wishes for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Rest {
+    /// It is lent by the square root of weight and demand.
+    ByBasis,
+    /// It is lent to all alike.
+    Alike,
+    /// It stays free.
+    Free,
+}
+
+/// Deals `capacity` out by the four stages to agents whose demand, reason and wish (in `target`) are written.
+pub(super) fn deal(
+    agents: &[Agent<'_>],
+    out: &mut [Allotment],
+    capacity: u64,
+    totals: &Totals,
+    rest: Rest,
+) {
     let (floors, entitled, wanted) = totals.sums();
     if let Some(short) = Ranked::new(capacity, floors, &totals.floors) {
         share_floors(agents, out, short);
@@ -52,7 +73,16 @@ pub(super) fn allocate(snapshot: &Snapshot<'_>, out: &mut [Allotment]) {
         if wanted > u128::from(left) {
             share_demand(agents, out, left);
         } else {
-            lend_headroom(agents, out, left - narrow(wanted), totals.any_basis);
+            let spare = match rest {
+                Rest::Free => 0,
+                Rest::ByBasis | Rest::Alike => left - narrow(wanted),
+            };
+            lend_headroom(
+                agents,
+                out,
+                spare,
+                rest == Rest::ByBasis && totals.any_basis,
+            );
         }
     }
 }
@@ -73,7 +103,7 @@ struct Bounds {
 }
 
 impl Bounds {
-    /// From the agent and the demand written for it by [`claim`].
+    /// From the agent and what was written for it by [`claim`]: its demand, and in `target` what it wishes for.
     fn of(agent: &Agent<'_>, claimed: &Allotment) -> Self {
         let ceiling = agent.ceiling.0;
         let floor = agent.floor.0.min(ceiling);
@@ -87,11 +117,12 @@ impl Bounds {
                 most: demand,
             };
         }
+        let entitled = floor.max(demand.min(agent.min_share.0));
         Self {
             floor,
             kept: floor,
-            entitled: floor.max(demand.min(agent.min_share.0)),
-            wanted: floor.max(demand),
+            entitled,
+            wanted: entitled.max(claimed.target.0.min(ceiling)),
             most: ceiling,
         }
     }
@@ -99,7 +130,7 @@ impl Bounds {
 
 /// Sums of the first pass; exact for any values.
 #[derive(Debug, Default)]
-struct Totals {
+pub(super) struct Totals {
     /// By priority, first all floors and then what is held beyond them without a signal.
     floors: [[u128; 2]; CLASSES],
     /// By priority: entitlements beyond what is kept.
@@ -111,6 +142,17 @@ struct Totals {
 }
 
 impl Totals {
+    /// Takes in what was written for one agent.
+    pub(super) fn add(&mut self, agent: &Agent<'_>, slot: &Allotment) {
+        let bounds = Bounds::of(agent, slot);
+        let class = class(agent.priority);
+        self.floors[class][0] += u128::from(bounds.floor);
+        self.floors[class][1] += u128::from(bounds.kept - bounds.floor);
+        self.entitled[class][0] += u128::from(bounds.entitled - bounds.kept);
+        self.wanted += u128::from(bounds.wanted - bounds.entitled);
+        self.any_basis |= slot.reason != Reason::SignalLost && basis(agent, slot) > 0;
+    }
+
     fn sums(&self) -> (u128, u128, u128) {
         (
             self.floors.iter().flatten().sum(),
@@ -124,26 +166,26 @@ impl Totals {
 fn claim(agents: &[Agent<'_>], meter: Meter, out: &mut [Allotment]) -> Totals {
     let mut totals = Totals::default();
     for (agent, slot) in agents.iter().zip(out) {
-        let floor = agent.floor.min(agent.ceiling);
-        (slot.demand, slot.reason) = match meter.demand(agent) {
-            None => (
-                agent.realized.max(floor).min(agent.ceiling),
-                Reason::SignalLost,
-            ),
-            Some(d) if d.capped => (d.share, Reason::AtCeiling),
-            Some(d) if d.share == MilliGpus::ZERO => (d.share, Reason::Idle),
-            Some(d) if d.share < floor => (d.share, Reason::AtFloor),
-            Some(d) => (d.share, Reason::DemandMet),
-        };
-        let bounds = Bounds::of(agent, slot);
-        let class = class(agent.priority);
-        totals.floors[class][0] += u128::from(bounds.floor);
-        totals.floors[class][1] += u128::from(bounds.kept - bounds.floor);
-        totals.entitled[class][0] += u128::from(bounds.entitled - bounds.kept);
-        totals.wanted += u128::from(bounds.wanted - bounds.entitled);
-        totals.any_basis |= slot.reason != Reason::SignalLost && basis(agent, slot) > 0;
+        (slot.demand, slot.reason) = judge(agent, meter.demand(agent));
+        slot.target = slot.demand;
+        totals.add(agent, slot);
     }
     totals
+}
+
+/// What an agent asks for, and the reason that follows from that alone. Unknown load "demands" what it keeps.
+pub(super) fn judge(agent: &Agent<'_>, demand: Option<Demand>) -> (MilliGpus, Reason) {
+    let floor = agent.floor.min(agent.ceiling);
+    match demand {
+        None => (
+            agent.realized.max(floor).min(agent.ceiling),
+            Reason::SignalLost,
+        ),
+        Some(d) if d.capped => (d.share, Reason::AtCeiling),
+        Some(d) if d.share == MilliGpus::ZERO => (d.share, Reason::Idle),
+        Some(d) if d.share < floor => (d.share, Reason::AtFloor),
+        Some(d) => (d.share, Reason::DemandMet),
+    }
 }
 
 /// A budget that does not suffice, dealt out by rank: High before Medium before Low, and within a priority part by part.
@@ -277,7 +319,8 @@ fn settle(agent: &Agent<'_>, slot: &mut Allotment, bounds: &Bounds, target: u64)
     } else {
         bounds.entitled
     };
-    let hungry = target < slot.demand.0 && slot.reason != Reason::SignalLost;
+    let told = matches!(slot.reason, Reason::SignalLost | Reason::HoldingSteady);
+    let hungry = target < slot.demand.0 && !told;
     slot.target = MilliGpus(target);
     slot.minimum_unmet = target < due;
     if hungry {

@@ -18,8 +18,8 @@ pub use spec::{
     AgentPool, AgentPoolSpec, AgentSpec, BehaviorSpec, CustomMetrics, DeviceSpec, DisruptionSpec,
     Engine, MetricSource, MetricsOverride, MetricsSpec, Mode, ModelSpec, OnStale, PolicySpec,
     PolicyType, PrometheusRef, ReplicasSpec, RequestsSpec, RequestsVia, ScaleDownRule, ScaleUpRule,
-    SharingSpec, SharingType, StaleAction, TakeOver, TimeSliceResource, TimeSlicingSpec,
-    WorkloadKind, WorkloadRef,
+    SharingSpec, SharingType, SpareCapacity, StaleAction, TakeOver, TimeSliceResource,
+    TimeSlicingSpec, WorkloadKind, WorkloadRef,
 };
 pub use status::{AgentPoolStatus, AgentStatus, CapacityStatus};
 pub use valid::{Invalid, ValidAgent, ValidMetrics, ValidPool};

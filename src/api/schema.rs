@@ -126,6 +126,16 @@ pub(super) fn fraction(_: &mut SchemaGenerator) -> Schema {
     )
 }
 
+/// Standard deviations.
+pub(super) fn deviations(_: &mut SchemaGenerator) -> Schema {
+    amount(
+        r"^[0-9]{1,2}(\.[0-9]{1,3})?$",
+        ">= 0",
+        10,
+        "standard deviations from 0 to 10, such as \"2\"",
+    )
+}
+
 /// The exponent b of a speed curve. Integers leave only 1.
 pub(super) fn exponent(_: &mut SchemaGenerator) -> Schema {
     amount(

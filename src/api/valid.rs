@@ -10,13 +10,13 @@ pub use invalid::Invalid;
 
 use super::annotations;
 use super::spec::{
-    AgentPool, AgentSpec, CustomMetrics, Engine, Mode, PolicySpec, PolicyType, StaleAction,
-    TakeOver, WorkloadKind,
+    AgentPool, AgentSpec, CustomMetrics, Engine, Mode, PolicySpec, PolicyType, SpareCapacity,
+    StaleAction, TakeOver, WorkloadKind,
 };
-use crate::allocation::{Pace, Policy};
+use crate::allocation::{Pace, Policy, Spare};
 use crate::sharing::{Behavior, PoolShape};
 use crate::units::MilliGpus;
-use fields::{at_most, between, fraction, span, window};
+use fields::{at_most, between, fraction, number, span, window};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -145,6 +145,7 @@ impl ValidPool {
                 PolicyType::WaterFilling => Policy::WaterFilling,
                 PolicyType::Adaptive => Policy::Adaptive,
                 PolicyType::StaticEqual => Policy::StaticEqual,
+                PolicyType::Balanced => Policy::Balanced(spare(policy)?),
             },
             interval: span("spec.policy.interval", &policy.interval, 1, 3600)?,
             pace: Pace {
@@ -185,6 +186,22 @@ impl ValidPool {
     pub fn may_write(&self) -> bool {
         self.mode == Mode::Auto && !self.paused
     }
+}
+
+fn spare(policy: &PolicySpec) -> Result<Spare, Invalid> {
+    let headroom = number(
+        "spec.policy.headroom",
+        &policy.headroom,
+        |n| (0.0..=10.0).contains(&n),
+        "standard deviations from \"0\" to \"10\"",
+    )?;
+    Ok(match policy.spare {
+        SpareCapacity::Lend => Spare::Lend,
+        SpareCapacity::Save => Spare::Save {
+            // At most 10 000; to the nearest thousandth.
+            headroom_milli: (headroom * 1000.0).round() as u32,
+        },
+    })
 }
 
 fn behavior(policy: &PolicySpec) -> Result<Behavior, Invalid> {

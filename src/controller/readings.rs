@@ -1,6 +1,7 @@
 //! A pool's signals from tick to tick: reads the pods, keeps one tracker an agent.
 
 use super::observe::View;
+use crate::allocation::Load;
 use crate::api::{Engine, StaleAction, ValidMetrics, ValidPool};
 use crate::signals::dialect::{CustomMetrics, Dialect, Dialects};
 use crate::signals::prometheus::{PodName, Source};
@@ -189,6 +190,12 @@ impl Readings {
                 .filter_map(|pod| samples.get(&pod.uid).map(|result| (&*pod.uid, *result)));
             reading.tracker.observe(now, &pods, samples);
         }
+    }
+
+    /// An agent's load over `window`.
+    pub fn load(&self, agent: &str, now: Duration, window: Duration) -> Load {
+        let reading = self.agents.get(agent);
+        reading.map_or(Load::Unknown, |r| r.tracker.load(now, window).0)
     }
 
     /// The signal of every agent over `window`, in the pool's order.

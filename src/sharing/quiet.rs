@@ -4,7 +4,7 @@
 use super::fixtures::*;
 use super::model::{Cluster, Dice};
 use super::*;
-use crate::allocation::{self, Agent, Load, Policy, Snapshot};
+use crate::allocation::{self, Agent, Load, Pace, Policy, Snapshot, Spare};
 use crate::units::{MilliGpus, Priority};
 use std::collections::VecDeque;
 
@@ -23,25 +23,33 @@ fn poisson(dice: &mut Dice, rate: f64) -> f64 {
 
 /// Plans every second for `seconds` under steady Poisson load; returns how many steps were taken after the first quarter.
 fn steps_when_settled(
+    policy: Policy,
     shape: &PoolShape,
     mut cluster: Cluster,
     rates: &[f64],
     seconds: usize,
 ) -> usize {
+    let minute = Duration::from_secs(60);
+    let pace = Pace {
+        window: minute,
+        drain: minute,
+    };
+    let seen = policy.window(pace, Duration::from_secs(1)).as_secs() as usize;
+    let mut learned = allocation::Memory::default();
     let mut dice = Dice::new(7);
     let mut windows: Vec<VecDeque<f64>> = vec![VecDeque::new(); rates.len()];
     let (mut memory, mut late) = (Memory::default(), 0);
     for second in 0..seconds {
         let observed = cluster.observed();
-        let seen = survey(shape, &observed);
+        let there = survey(shape, &observed);
         let agents: Vec<Agent<'_>> = shape
             .agents
             .iter()
-            .zip(&seen.agents)
+            .zip(&there.agents)
             .enumerate()
             .map(|(i, (agent, extent))| {
                 windows[i].push_back(poisson(&mut dice, rates[i]));
-                if windows[i].len() > 60 {
+                if windows[i].len() > seen {
                     windows[i].pop_front();
                 }
                 let mean = windows[i].iter().sum::<f64>() / windows[i].len() as f64;
@@ -62,12 +70,15 @@ fn steps_when_settled(
             })
             .collect();
         let snapshot = Snapshot {
-            capacity: seen.capacity,
+            capacity: there.capacity,
             drain: Duration::from_secs(60),
+            now: Duration::from_secs(second as u64),
+            interval: Duration::from_secs(1),
+            lag: Duration::from_secs(30),
             agents: &agents,
         };
         let mut decision = vec![Allotment::default(); agents.len()];
-        allocation::allocate(Policy::WaterFilling, &snapshot, &mut decision);
+        allocation::allocate(policy, &snapshot, &mut learned, &mut decision);
         let now = Duration::from_secs(second as u64);
         let (plan, next) = plan(shape, &observed, &decision, &memory, now);
         memory = next;
@@ -116,11 +127,13 @@ fn a_settled_pool_of_whole_gpus_is_quiet_under_poisson_load() {
         [40.0, 25.0, 20.0, 9.0],
         [15.0; 4],
     ] {
-        assert_eq!(
-            steps_when_settled(&shape, start(), &rates, 3600),
-            0,
-            "{rates:?}"
-        );
+        for policy in [Policy::WaterFilling, Policy::Balanced(Spare::Lend)] {
+            assert_eq!(
+                steps_when_settled(policy, &shape, start(), &rates, 3600),
+                0,
+                "{policy:?} {rates:?}"
+            );
+        }
     }
 }
 
@@ -140,7 +153,7 @@ fn a_settled_pool_of_mig_instances_is_quiet_under_poisson_load() {
         [12.0, 2.0, 5.0, 7.0],
     ] {
         assert_eq!(
-            steps_when_settled(&shape, start(), &rates, 3600),
+            steps_when_settled(Policy::WaterFilling, &shape, start(), &rates, 3600),
             0,
             "{rates:?}"
         );

@@ -10,7 +10,7 @@ pub use metrics::{
     StaleAction,
 };
 pub use policy::{
-    BehaviorSpec, DisruptionSpec, PolicySpec, PolicyType, ScaleDownRule, ScaleUpRule,
+    BehaviorSpec, DisruptionSpec, PolicySpec, PolicyType, ScaleDownRule, ScaleUpRule, SpareCapacity,
 };
 
 use super::rules;

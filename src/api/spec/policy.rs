@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 #[serde(rename_all = "camelCase", default)]
 pub struct PolicySpec {
     /// WaterFilling: serves demand and backlog, weighted by priority; minimum shares are entitlements while there is demand.
+    /// Balanced: learns forecasts and their errors, moves shares only while that pays, and otherwise holds equal parts.
     /// Adaptive: the published rule (arXiv 2512.22149), faithful, not recommended. StaticEqual: equal parts. Default WaterFilling.
     #[serde(rename = "type")]
     pub kind: PolicyType,
@@ -24,6 +25,15 @@ pub struct PolicySpec {
     /// used instead. Default 30s.
     #[schemars(schema_with = "schema::window")]
     pub drain: String,
+
+    /// What Balanced does with capacity that nobody needs; the other policies always lend. Lend: those who gain most by it get it.
+    /// Save: it stays free, so that nodes can go. Default Lend.
+    pub spare: SpareCapacity,
+
+    /// Headroom that Save keeps above the load that is foretold, in standard deviations of the forecast's error; "0" to "10". More
+    /// costs GPUs and shortens the tail of latency. Default "2".
+    #[schemars(schema_with = "schema::deviations")]
+    pub headroom: Amount,
 
     /// Time from a decision to a copy that serves (image, weights, warm-up), as a duration; 0s to 1h; used until it is learned from
     /// the pool's own pods. Default 30s.
@@ -44,6 +54,8 @@ impl Default for PolicySpec {
             interval: "1s".into(),
             demand_window: "60s".into(),
             drain: "30s".into(),
+            spare: SpareCapacity::default(),
+            headroom: "2".into(),
             actuation_lag: "30s".into(),
             behavior: BehaviorSpec::default(),
             disruption: DisruptionSpec::default(),
@@ -61,6 +73,18 @@ pub enum PolicyType {
     Adaptive,
     /// Equal parts.
     StaticEqual,
+    /// What pays, and else equal parts.
+    Balanced,
+}
+
+/// What becomes of capacity that nobody needs.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum SpareCapacity {
+    /// It is lent.
+    #[default]
+    Lend,
+    /// It stays free.
+    Save,
 }
 
 /// When a change is worth its price.

@@ -9,7 +9,7 @@ use super::readings::{Readings, falls_back};
 use super::report::Reporter;
 use super::reverts::Expected;
 use super::shared::Shared;
-use crate::allocation::{self, Agent, Allotment, Lag, Load, Pace, Snapshot};
+use crate::allocation::{self, Agent, Allotment, Lag, Pace, Snapshot};
 use crate::api::{AgentPool, Invalid, ValidPool};
 use crate::sharing::{self, Memory, Observed, Plan, Survey};
 use crate::signals::AgentSignal;
@@ -23,6 +23,7 @@ use std::time::{Duration, Instant};
 pub struct State {
     readings: Readings,
     memory: Memory,
+    learned: allocation::Memory,
     lag: Lag,
     started_pods: BTreeSet<Arc<str>>,
     reporter: Reporter,
@@ -36,6 +37,7 @@ impl Default for State {
         Self {
             readings: Readings::default(),
             memory: Memory::default(),
+            learned: allocation::Memory::default(),
             lag,
             started_pods: BTreeSet::new(),
             reporter: Reporter::default(),
@@ -62,7 +64,7 @@ pub async fn reconcile(shared: &Shared, pool: &AgentPool, state: &mut State, scr
         Err(invalid) => return refuse(shared, pool, state, &invalid).await,
     };
     let seen = observe(shared, &valid, state, scrape).await;
-    let decision = allocate(&valid, &seen);
+    let decision = allocate(&valid, &seen, state);
     let plan = plan(shared, &valid, &seen, &decision, state);
     let mut tick = apply(shared, &valid, &seen, &plan, state).await;
     report(
@@ -194,7 +196,8 @@ fn learn_lag(view: &View, pool: &ValidPool, state: &mut State) {
     }
 }
 
-fn allocate(pool: &ValidPool, seen: &Seen) -> Vec<Allotment> {
+fn allocate(pool: &ValidPool, seen: &Seen, state: &mut State) -> Vec<Allotment> {
+    let window = pool.policy.window(seen.pace, pool.interval);
     let agents: Vec<Agent<'_>> = pool
         .agents
         .iter()
@@ -209,7 +212,7 @@ fn allocate(pool: &ValidPool, seen: &Seen) -> Vec<Allotment> {
                 min_share: agent.min_share,
                 base_throughput: agent.base_throughput,
                 speed_exponent: agent.speed_exponent,
-                load: signal.map_or(Load::Unknown, |s| s.load),
+                load: state.readings.load(&agent.name, seen.now, window),
                 floor: extent.floor,
                 ceiling: extent.ceiling,
                 realized: if raised {
@@ -222,11 +225,14 @@ fn allocate(pool: &ValidPool, seen: &Seen) -> Vec<Allotment> {
         .collect();
     let snapshot = Snapshot {
         capacity: seen.survey.capacity,
+        now: seen.now,
+        interval: pool.interval,
+        lag: state.lag.get(),
         drain: seen.pace.drain,
         agents: &agents,
     };
     let mut decision = vec![Allotment::default(); agents.len()];
-    allocation::allocate(pool.policy, &snapshot, &mut decision);
+    allocation::allocate(pool.policy, &snapshot, &mut state.learned, &mut decision);
     decision
 }
 

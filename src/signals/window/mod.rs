@@ -227,25 +227,28 @@ impl Tracker {
         }
     }
 
-    /// The agent's load over `window`, as known at `now`.
+    /// The agent's load over `window`, as known at `now`, and how far it can be trusted.
+    pub fn load(&self, now: Duration, window: Duration) -> (Load, Freshness) {
+        let coverage = self.coverage(now);
+        if coverage.expected == 0 {
+            return (Load::Unknown, Freshness::NoPods);
+        }
+        if !self.is_covered(coverage) {
+            return (Load::Unknown, Freshness::Stale);
+        }
+        match self.measure(now, window.min(self.settings.longest_window)) {
+            None => (Load::Unknown, Freshness::Warming),
+            Some(load) if coverage.fresh < coverage.expected => (load, Freshness::Partial),
+            Some(load) => (load, Freshness::Fresh),
+        }
+    }
+
+    /// The agent's signal over `window`, as known at `now`.
     pub fn signal(&self, now: Duration, window: Duration) -> AgentSignal {
         let settings = &self.settings;
         let coverage = self.coverage(now);
         let covered = self.is_covered(coverage);
-        let window = window.min(settings.longest_window);
-        let (load, freshness) = if coverage.expected == 0 {
-            (Load::Unknown, Freshness::NoPods)
-        } else if !covered {
-            (Load::Unknown, Freshness::Stale)
-        } else {
-            match self.measure(now, window) {
-                None => (Load::Unknown, Freshness::Warming),
-                load if coverage.fresh < coverage.expected => {
-                    (load.unwrap_or(Load::Unknown), Freshness::Partial)
-                }
-                load => (load.unwrap_or(Load::Unknown), Freshness::Fresh),
-            }
-        };
+        let (load, freshness) = self.load(now, window);
         let ages = |fresh: bool| {
             self.pods
                 .values()

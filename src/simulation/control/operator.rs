@@ -23,6 +23,7 @@ pub struct Operator {
     trackers: Vec<Tracker>,
     decision: Vec<Allotment>,
     memory: Memory,
+    learned: allocation::Memory,
     /// What each agent looks like to its tracker: one engine that never restarts.
     engine: Pod,
 }
@@ -41,6 +42,7 @@ impl Operator {
             decision: vec![Allotment::default(); pool.agents.len()],
             pool: pool.clone(),
             memory: Memory::default(),
+            learned: allocation::Memory::default(),
             policy,
             metric_age,
             slowed: true,
@@ -85,11 +87,12 @@ impl Controller for Operator {
     fn decide(&mut self, sight: &Sight<'_>, wish: &mut Wish) {
         let pace = self.pace(sight.lag);
         let now = seconds(sight.now);
+        let window = self.policy.window(pace, self.pool.interval);
         let loads: Vec<Load> = sight
             .agents
             .iter()
             .enumerate()
-            .map(|(i, agent)| self.load(i, now, pace.window, agent))
+            .map(|(i, agent)| self.load(i, now, window, agent))
             .collect();
         let survey = sight
             .observed
@@ -112,10 +115,18 @@ impl Controller for Operator {
         let agents: Vec<Agent<'_>> = loads.into_iter().enumerate().map(agent).collect();
         let snapshot = Snapshot {
             capacity: sight.capacity,
+            now,
+            interval: self.pool.interval,
+            lag: seconds(sight.lag),
             drain: pace.drain,
             agents: &agents,
         };
-        allocation::allocate(self.policy, &snapshot, &mut self.decision);
+        allocation::allocate(
+            self.policy,
+            &snapshot,
+            &mut self.learned,
+            &mut self.decision,
+        );
         *wish = match sight.observed {
             None => Wish::Shares(self.decision.iter().map(|d| d.target).collect()),
             Some(observed) => {

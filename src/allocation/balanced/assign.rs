@@ -1,0 +1,141 @@
+//! Kleinrock's square-root assignment with what waits already, and with what cannot be foretold.
+
+use super::super::demand::{KnownLoad, Meter, load};
+use super::super::types::{Agent, Spare};
+use super::memory::Learned;
+use super::{Horizon, LARGEST_LOAD, Pool};
+use crate::units::Priority;
+use std::time::Duration;
+
+/// The part of the pool that goes by backlog and dispersion however much load is foretold: a forecast that is too high must
+/// not keep capacity from those who wait.
+const BY_BACKLOG: f64 = 0.1;
+/// The part of a horizon for which the noise counts; the backlog counts as it is.
+const NOISE: f64 = 0.1;
+const PRIORITIES: [Priority; 3] = [Priority::High, Priority::Medium, Priority::Low];
+
+/// Writes every agent's wish. True when the pool is larger than all that is needed and the rest is to be saved.
+pub(super) fn assign(
+    learned: &mut [Learned],
+    agents: &[Agent<'_>],
+    horizon: Horizon,
+    spare: Spare,
+    pool: Pool,
+) -> bool {
+    if pool.free <= 0.0 {
+        learned.iter_mut().for_each(|learned| learned.wish = 0.0);
+        return false;
+    }
+    if let Spare::Save { headroom_milli } = spare
+        && save(
+            learned,
+            agents,
+            horizon,
+            f64::from(headroom_milli) / 1000.0,
+            pool,
+        )
+    {
+        return true;
+    }
+    lend(learned, agents, horizon, pool);
+    false
+}
+
+/// Forecast, headroom and backlog, each agent for itself; false when that is more than the pool.
+fn save(
+    learned: &mut [Learned],
+    agents: &[Agent<'_>],
+    horizon: Horizon,
+    headroom: f64,
+    pool: Pool,
+) -> bool {
+    let meter = Meter::new(Duration::from_secs_f64(horizon.span));
+    let mut sum = 0.0;
+    for (learned, agent) in learned.iter_mut().zip(agents) {
+        learned.wish = load(agent).map_or(0.0, |load| {
+            let error = (learned.dispersion / horizon.span).sqrt();
+            let arrivals = learned.forecast + headroom * error;
+            let backlog = load.backlog;
+            meter.of(agent, KnownLoad { arrivals, backlog }).share.0 as f64 / pool.free
+        });
+        sum += learned.wish;
+    }
+    sum <= 1.0
+}
+
+/// The forecast, and all the rest by the square root.
+fn lend(learned: &mut [Learned], agents: &[Agent<'_>], horizon: Horizon, pool: Pool) {
+    let meter = Meter::new(Duration::MAX);
+    let (mut needs, mut roots) = ([0.0; 3], 0.0);
+    for (learned, agent) in learned.iter_mut().zip(agents) {
+        // Until the second pass a wish is the need.
+        learned.wish = load(agent).map_or(0.0, |load| {
+            roots += root(learned, agent, load, horizon);
+            let arrivals = learned.forecast;
+            let need = meter.of(agent, KnownLoad { arrivals, ..load });
+            need.share.0 as f64 / pool.free
+        });
+        needs[class(agent.priority)] += learned.wish;
+    }
+    let level = Level::of(needs, 1.0 - BY_BACKLOG);
+    let met: f64 = needs
+        .into_iter()
+        .zip(PRIORITIES)
+        .map(|(need, p)| need * level.part(p))
+        .sum();
+    let rest = (1.0 - met).max(0.0);
+    for (learned, agent) in learned.iter_mut().zip(agents) {
+        if let Some(load) = load(agent) {
+            let by_root = if roots > 0.0 {
+                root(learned, agent, load, horizon) / roots
+            } else {
+                1.0 / pool.agents
+            };
+            learned.wish = learned.wish * level.part(agent.priority) + rest * by_root;
+        }
+    }
+}
+
+fn root(learned: &Learned, agent: &Agent<'_>, load: KnownLoad, horizon: Horizon) -> f64 {
+    let backlog = load.backlog.min(LARGEST_LOAD);
+    let noise = NOISE * horizon.span * (learned.forecast + learned.dispersion);
+    let cost = 0.5 * (backlog * backlog + noise);
+    let throughput = agent
+        .base_throughput
+        .clamp(1.0 / LARGEST_LOAD, LARGEST_LOAD);
+    (agent.priority.weight() as f64 * cost / throughput).sqrt()
+}
+
+/// What part of its need an agent gets when not all needs fit: in proportion to its weight, never more than all.
+#[derive(Debug, Clone, Copy)]
+struct Level(f64);
+
+impl Level {
+    /// `needs` by priority, High first: whose weight is larger is met in full before.
+    fn of(needs: [f64; 3], budget: f64) -> Self {
+        let weights = PRIORITIES.map(|p| p.weight() as f64);
+        let mut left = budget;
+        for first in 0..3 {
+            let open = || needs.into_iter().zip(weights).skip(first);
+            let weighted: f64 = open().map(|(need, weight)| need * weight).sum();
+            let level = if weighted > 0.0 {
+                (left / weighted).max(0.0)
+            } else {
+                1.0
+            };
+            if level * weights[first] <= 1.0 {
+                return Self(level);
+            }
+            left -= needs[first];
+        }
+        Self(1.0)
+    }
+
+    fn part(self, priority: Priority) -> f64 {
+        (self.0 * priority.weight() as f64).min(1.0)
+    }
+}
+
+const fn class(priority: Priority) -> usize {
+    priority.divisor() as usize - 1
+}

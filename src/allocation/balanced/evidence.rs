@@ -1,0 +1,83 @@
+//! Whether moving shares pays: candidates as fluid queues on the measured arrivals.
+
+use super::super::demand::load;
+use super::super::types::Agent;
+use super::forecast::gain;
+use super::memory::{Learned, Memory};
+use super::{Horizon, LARGEST_LOAD, Pool};
+
+/// Candidates, from the equal split to almost all of the assignment.
+pub(super) const CANDIDATES: usize = 5;
+/// The part of the assignment in each; what is missing to one is the equal split. The last leaves a twentieth of it, so that
+/// nobody is without a share.
+const PARTS: [f64; CANDIDATES] = [0.0, 0.25, 0.5, 0.75, 0.95];
+/// Costs fade over this many horizons.
+const COMPARED_OVER: f64 = 64.0;
+/// A candidate is left only for one whose cost is lower by this part.
+const MARGIN: f64 = 0.05;
+/// Utilisation beyond which a queue's backlog says what its utilisation no longer can.
+const FULL: f64 = 0.95;
+
+impl Memory {
+    /// The part of the assignment that is followed.
+    pub(super) fn follows(&self) -> f64 {
+        PARTS.get(self.followed).copied().unwrap_or(0.0)
+    }
+}
+
+/// Runs the candidates over the time that has passed, and follows the best.
+pub(super) fn weigh(memory: &mut Memory, agents: &[Agent<'_>], horizon: Horizon, pool: Pool) {
+    if horizon.elapsed <= 0.0 {
+        return;
+    }
+    memory.enforce(horizon);
+    let mut cost = [0.0; CANDIDATES];
+    for (learned, agent) in memory.agents.iter_mut().zip(agents) {
+        if let Some(load) = load(agent) {
+            let arrivals = load.arrivals.min(LARGEST_LOAD) * horizon.elapsed;
+            let weight = agent.priority.weight() as f64;
+            for (candidate, part) in PARTS.into_iter().enumerate() {
+                let speed = speed(learned, agent, part, pool);
+                let backlog = learned.shadow[candidate] + arrivals - speed * horizon.elapsed;
+                learned.shadow[candidate] = backlog.clamp(0.0, LARGEST_LOAD);
+                // What single requests wait for each other, which a fluid does not.
+                let used = if learned.forecast < FULL * speed {
+                    learned.forecast / speed
+                } else {
+                    FULL
+                };
+                cost[candidate] += weight * (learned.shadow[candidate] + used / (1.0 - used));
+            }
+        }
+    }
+    let gain = gain(horizon.elapsed, COMPARED_OVER, horizon);
+    let mut best = memory.followed;
+    for (candidate, cost) in cost.into_iter().enumerate() {
+        memory.cost[candidate] += gain * (cost - memory.cost[candidate]);
+        if memory.cost[candidate] < memory.cost[best] {
+            best = candidate;
+        }
+    }
+    if memory.cost[best] < memory.cost[memory.followed] * (1.0 - MARGIN) {
+        memory.followed = best;
+    }
+}
+
+/// Requests a second that an agent serves under a candidate.
+fn speed(learned: &Learned, agent: &Agent<'_>, part: f64, pool: Pool) -> f64 {
+    let equal = 1.0 / pool.agents;
+    let wish = if learned.in_force < 0.0 {
+        equal
+    } else {
+        learned.in_force
+    };
+    let milli = ((1.0 - part) * equal + part * wish) * pool.free;
+    let floor = agent.floor.min(agent.ceiling).0 as f64;
+    let gpus = milli.clamp(floor, agent.ceiling.0 as f64) / 1000.0;
+    let speed = if agent.speed_exponent < 1.0 && gpus < 1.0 {
+        libm::pow(gpus, agent.speed_exponent)
+    } else {
+        gpus
+    };
+    (agent.base_throughput * speed).min(LARGEST_LOAD)
+}

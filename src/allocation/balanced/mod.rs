@@ -1,0 +1,149 @@
+//! Balanced: moves shares where evidence says that it pays, and holds the equal split where it does not.
+//!
+//! Every decision, in this order, with a fixed amount of memory an agent:
+//!
+//! 1. **Forecast** (`forecast`). Four fading means of an agent's arrivals, over one horizon to 64 of them, weighted by how
+//!    well each has foretold the arrivals of one horizon. The horizon is the actuation lag and two intervals: nothing that is
+//!    decided now acts sooner. The squared error of the best of them, per second, is the agent's *dispersion*: what a control
+//!    with this lag cannot react to. That is the policy's view of its own uncertainty.
+//! 2. **Assignment** (`assign`). Every agent gets its forecast load, and the rest of capacity goes by `sqrt(w·A/T)` with
+//!    `A = n²/2 + (λ + v)·h/20`: n its backlog, λ its forecast, v its dispersion, h the horizon, w its weight, T its
+//!    throughput. The cost of a share e above the load is about `A/(T·e)`: the backlog's, and that of the noise while it
+//!    lasts; so that this is Kleinrock's square-root assignment (*Queueing Systems* II, 1976, section 5.7).
+//! 3. **Evidence** (`evidence`). Five candidates, from the equal split to almost all of that assignment, are run as fluid
+//!    queues on the measured arrivals, each decision in force one lag later. The one with the least weighted backlog is
+//!    followed, once it is better by a margin. While nothing pays, the equal split holds: [`Reason::HoldingSteady`].
+//! 4. **Laws.** What comes out is what each agent *wishes for*; floors, entitlements, weights and ceilings are dealt with by
+//!    WaterFilling's own stages, and what ceilings leave over is lent to all alike.
+//!
+//! No agent of known load wishes for less than a twentieth of an equal part, so that none starves for want of evidence. Not
+//! monotone in a single reading: a higher one also teaches the forecast, which may then be trusted less.
+
+mod assign;
+mod evidence;
+mod exact;
+mod forecast;
+mod memory;
+#[cfg(test)]
+mod tests;
+
+pub use memory::Memory;
+
+use super::demand::{KnownLoad, Meter, load};
+use super::rounding::{LARGEST, Rounding, UNIT, fixed};
+use super::types::{Agent, Allotment, Reason, Snapshot, Spare};
+use super::water_filling::{Rest, Totals, deal, judge};
+use memory::Learned;
+
+/// Loads and throughputs beyond count as this, so that no square and no quotient overflows.
+const LARGEST_LOAD: f64 = 1e15;
+
+/// The times that the policy thinks in, in seconds.
+#[derive(Debug, Clone, Copy)]
+struct Horizon {
+    /// From a decision to its share in force.
+    lag: f64,
+    /// The lag and two intervals: what a decision can act on lies at least this far ahead, counted from the load it knows.
+    span: f64,
+    /// Since the last decision; zero when there was none.
+    elapsed: f64,
+}
+
+/// What the agents of known load may divide.
+#[derive(Debug, Clone, Copy)]
+struct Pool {
+    /// Milli-GPUs, without what agents of unknown load keep.
+    free: f64,
+    /// Number of agents of known load.
+    agents: f64,
+}
+
+pub(super) fn allocate(
+    spare: Spare,
+    snapshot: &Snapshot<'_>,
+    memory: &mut Memory,
+    out: &mut [Allotment],
+) {
+    let n = snapshot.agents.len().min(out.len());
+    let (agents, out) = (&snapshot.agents[..n], &mut out[..n]);
+    let horizon = memory.turn(snapshot, agents);
+    forecast::learn(&mut memory.agents, agents, horizon);
+    memory.grade(horizon, |learned, mark, age, lasted| {
+        forecast::grade(learned, mark, age, lasted, horizon);
+    });
+    forecast::combine(&mut memory.agents, agents);
+    let pool = claim(snapshot, agents, &memory.agents, horizon, out);
+    let saved = assign::assign(&mut memory.agents, agents, horizon, spare, pool);
+    evidence::weigh(memory, agents, horizon, pool);
+    memory.mark(horizon);
+    let totals = wish(memory, agents, pool, saved, out);
+    let rest = if saved { Rest::Free } else { Rest::Alike };
+    deal(agents, out, snapshot.capacity.0, &totals, rest);
+}
+
+/// Demand and the reason as far as load alone decides it.
+fn claim(
+    snapshot: &Snapshot<'_>,
+    agents: &[Agent<'_>],
+    learned: &[Learned],
+    horizon: Horizon,
+    out: &mut [Allotment],
+) -> Pool {
+    let meter = Meter::new(snapshot.drain);
+    let (mut kept, mut known) = (0u64, 0u32);
+    for ((agent, learned), slot) in agents.iter().zip(learned).zip(out) {
+        let demand = load(agent).map(|load| {
+            let arrivals = forecast::lately(learned, horizon);
+            meter.of(agent, KnownLoad { arrivals, ..load })
+        });
+        (slot.demand, slot.reason) = judge(agent, demand);
+        slot.target.0 = 0;
+        match slot.reason {
+            Reason::SignalLost => kept = kept.saturating_add(slot.demand.0),
+            _ => known += 1,
+        }
+    }
+    Pool {
+        free: snapshot.capacity.0.saturating_sub(kept).min(LARGEST) as f64,
+        agents: f64::from(known),
+    }
+}
+
+/// Rounds what everyone wishes for to milli-GPUs that sum to the pool.
+fn wish(
+    memory: &Memory,
+    agents: &[Agent<'_>],
+    pool: Pool,
+    saved: bool,
+    out: &mut [Allotment],
+) -> Totals {
+    let known = |slot: &&Allotment| slot.reason != Reason::SignalLost;
+    let part = if saved { 1.0 } else { memory.follows() };
+    let share = |learned: &Learned| {
+        let fraction = (1.0 - part) / pool.agents + part * learned.wish;
+        fixed(fraction * pool.free * UNIT)
+    };
+    let shares = || {
+        let pairs = memory.agents.iter().zip(agents);
+        pairs
+            .filter(|(_, agent)| load(agent).is_some())
+            .map(|(learned, _)| share(learned))
+    };
+    let total = if saved {
+        shares().sum::<u64>() / UNIT as u64
+    } else {
+        pool.free as u64
+    };
+    let mut rounding = Rounding::find(shares(), total, out.len());
+    let mut totals = Totals::default();
+    for ((agent, slot), learned) in agents.iter().zip(out).zip(&memory.agents) {
+        if known(&&*slot) {
+            slot.target.0 = rounding.round(share(learned));
+            if part == 0.0 && slot.reason == Reason::DemandMet {
+                slot.reason = Reason::HoldingSteady;
+            }
+        }
+        totals.add(agent, slot);
+    }
+    totals
+}

@@ -1,0 +1,261 @@
+#![allow(clippy::unwrap_used)]
+
+use super::super::tests::{agent, targets};
+use super::super::types::Policy;
+use super::super::{Load, allocate};
+use super::*;
+use crate::units::{MilliGpus, Priority};
+use proptest::prelude::*;
+use std::time::Duration;
+
+const LEND: Policy = Policy::Balanced(Spare::Lend);
+
+/// A pool that decides every second with a lag of 10 s.
+struct Pool {
+    memory: Memory,
+    second: u64,
+    policy: Policy,
+}
+
+impl Pool {
+    fn new(policy: Policy) -> Self {
+        Self {
+            memory: Memory::default(),
+            second: 0,
+            policy,
+        }
+    }
+
+    fn decide(&mut self, capacity: u64, agents: &[Agent<'_>]) -> Vec<Allotment> {
+        let snapshot = Snapshot {
+            capacity: MilliGpus(capacity),
+            now: Duration::from_secs(self.second),
+            interval: Duration::from_secs(1),
+            lag: Duration::from_secs(10),
+            drain: Duration::from_secs(20),
+            agents,
+        };
+        self.second += 1;
+        let mut out = vec![Allotment::default(); agents.len()];
+        allocate(self.policy, &snapshot, &mut self.memory, &mut out);
+        out
+    }
+}
+
+fn loaded(name: &'static str, per_second: f64, backlog: f64) -> Agent<'static> {
+    Agent {
+        load: Load::Measured {
+            arrivals_per_second: per_second,
+            backlog,
+        },
+        ..agent(name)
+    }
+}
+
+#[test]
+fn without_evidence_the_equal_split_holds() {
+    let mut pool = Pool::new(LEND);
+    let out = pool.decide(1000, &[loaded("a", 50.0, 0.0), loaded("b", 5.0, 0.0)]);
+    assert_eq!(targets(&out), [500, 500]);
+    assert!(out.iter().all(|a| a.reason == Reason::HoldingSteady));
+}
+
+#[test]
+fn an_uneven_load_is_followed_once_the_equal_split_has_been_seen_to_cost() {
+    let mut pool = Pool::new(LEND);
+    let agents = [loaded("a", 60.0, 0.0), loaded("b", 5.0, 0.0)];
+    let mut moved = None;
+    for second in 0..600 {
+        let out = pool.decide(1000, &agents);
+        if moved.is_none() && out[0].target.0 > 600 {
+            moved = Some(second);
+        }
+    }
+    // Not before a wish could have been in force for a while, and not long after.
+    assert!(moved.is_some_and(|s| (10..120).contains(&s)), "{moved:?}");
+    let out = pool.decide(1000, &agents);
+    assert!(out[0].target.0 > 700, "{out:?}");
+    assert_eq!(out[0].reason, Reason::DemandMet);
+}
+
+#[test]
+fn what_lost_its_signal_keeps_its_share_and_teaches_nothing() {
+    let mut pool = Pool::new(LEND);
+    let agents = [loaded("a", 30.0, 0.0), loaded("b", 30.0, 0.0)];
+    (0..60).for_each(|_| drop(pool.decide(1000, &agents)));
+    let before = pool.memory.agents[1].clone();
+    let lost = Agent {
+        load: Load::Unknown,
+        realized: MilliGpus(300),
+        ..agents[1]
+    };
+    let out = pool.decide(1000, &[agents[0], lost]);
+    assert_eq!(targets(&out), [700, 300]);
+    assert_eq!(out[1].reason, Reason::SignalLost);
+    let after = &pool.memory.agents[1];
+    assert_eq!((after.rate, after.error), (before.rate, before.error));
+}
+
+#[test]
+fn agents_that_come_and_go_leave_what_is_known_of_the_others() {
+    let mut pool = Pool::new(LEND);
+    let (a, b, c) = (
+        loaded("a", 30.0, 0.0),
+        loaded("b", 20.0, 0.0),
+        loaded("c", 9.0, 0.0),
+    );
+    (0..60).for_each(|_| drop(pool.decide(1000, &[a, c])));
+    let seen = pool.memory.agents[1].seen;
+    pool.decide(1000, &[a, b, c]);
+    assert_eq!(pool.memory.agents[1].seen, 0.0 + 20.0);
+    assert_eq!(pool.memory.agents[2].seen, seen + 9.0);
+    pool.decide(1000, &[b, c]);
+    assert_eq!(pool.memory.agents[1].seen, seen + 18.0);
+}
+
+#[test]
+fn a_clock_that_begins_anew_begins_the_memory_anew() {
+    let mut pool = Pool::new(LEND);
+    let agents = [loaded("a", 60.0, 0.0), loaded("b", 5.0, 0.0)];
+    (0..600).for_each(|_| drop(pool.decide(1000, &agents)));
+    pool.second = 0;
+    assert_eq!(targets(&pool.decide(1000, &agents)), [500, 500]);
+}
+
+#[test]
+fn what_is_saved_covers_the_load_and_grows_with_the_headroom() {
+    let after = |headroom_milli| {
+        let mut pool = Pool::new(Policy::Balanced(Spare::Save { headroom_milli }));
+        let mut out = Vec::new();
+        for second in 0..600u64 {
+            // Mean 20 a second, in twos: now none, now four times as many.
+            let rate = if second % 4 < 3 { 10.0 } else { 50.0 };
+            out = pool.decide(4000, &[loaded("a", rate, 0.0), loaded("b", 0.0, 0.0)]);
+        }
+        targets(&out)
+    };
+    let (lean, ample) = (after(0), after(3000));
+    assert!((190..230).contains(&lean[0]), "{lean:?}");
+    assert!(ample[0] > lean[0] + 20 && ample[0] < 600, "{ample:?}");
+    assert!(lean[1] <= 1, "{lean:?}");
+}
+
+#[test]
+fn nobody_of_known_load_falls_below_a_twentieth_of_an_equal_part() {
+    let mut pool = Pool::new(LEND);
+    let agents = [loaded("a", 95.0, 900.0), loaded("b", 0.01, 0.0)];
+    for _ in 0..3000 {
+        let out = pool.decide(1000, &agents);
+        assert!(out[1].target.0 >= 25, "{out:?}");
+    }
+}
+
+#[test]
+fn under_overload_the_more_important_gets_at_least_its_equal_part() {
+    let mut pool = Pool::new(LEND);
+    let high = Agent {
+        priority: Priority::High,
+        ..loaded("a", 50.0, 400.0)
+    };
+    let low = Agent {
+        priority: Priority::Low,
+        ..loaded("b", 90.0, 400.0)
+    };
+    for second in 0..2000 {
+        let out = pool.decide(1000, &[high, low]);
+        assert!(out[0].target.0 >= 480, "{second}: {out:?}");
+        assert!(out[1].target.0 >= 100, "{second}: {out:?}");
+    }
+}
+
+#[test]
+fn memory_survives_being_written_and_read() {
+    let mut pool = Pool::new(LEND);
+    let agents = [loaded("a", 61.7, 3.0), loaded("b", 5.3, 0.0)];
+    (0..100).for_each(|_| drop(pool.decide(1000, &agents)));
+    let written = serde_json::to_string(&pool.memory).unwrap();
+    let read: Memory = serde_json::from_str(&written).unwrap();
+    assert_eq!(read, pool.memory);
+    assert!(written.len() < 2 * 3000, "{} bytes", written.len());
+    let nan = written.replacen(
+        &61.7f64.to_bits().to_string(),
+        &f64::NAN.to_bits().to_string(),
+        1,
+    );
+    if nan != written {
+        assert!(serde_json::from_str::<Memory>(&nan).is_err());
+    }
+}
+
+fn tick() -> impl Strategy<Value = (u64, Vec<Option<(f64, f64)>>)> {
+    let rate = prop_oneof![Just(0.0), 0.0..300.0f64, Just(f64::MAX), Just(5e-324)];
+    let backlog = prop_oneof![Just(0.0), 0.0..9000.0f64, Just(f64::MAX)];
+    let load = prop_oneof![1 => Just(None), 6 => (rate, backlog).prop_map(Some)];
+    (
+        prop_oneof![Just(0u64), 0u64..6000],
+        proptest::collection::vec(load, 4),
+    )
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(300))]
+
+    /// The laws at every decision of a history, whatever has been learned.
+    #[test]
+    fn whatever_it_has_learned_the_laws_hold(
+        ticks in proptest::collection::vec(tick(), 1..60),
+        facts in proptest::collection::vec((0u64..900, 0u64..600, 0u64..3000, 0.3..1.0f64, 0usize..3), 4),
+    ) {
+        let mut pool = Pool::new(LEND);
+        let priorities = [Priority::High, Priority::Medium, Priority::Low];
+        for (capacity, loads) in &ticks {
+            let agents: Vec<Agent<'_>> = ["a", "b", "c", "d"].into_iter().zip(&facts).zip(loads).map(|((name, f), load)| Agent {
+                min_share: MilliGpus(f.0),
+                floor: MilliGpus(f.1),
+                ceiling: MilliGpus(f.1 + f.2),
+                speed_exponent: f.3,
+                priority: priorities[f.4],
+                realized: MilliGpus(f.0),
+                load: load.map_or(Load::Unknown, |(arrivals_per_second, backlog)| Load::Measured { arrivals_per_second, backlog }),
+                ..agent(name)
+            }).collect();
+            let mut twin = Pool { memory: pool.memory.clone(), ..pool };
+            let out = pool.decide(*capacity, &agents);
+            prop_assert_eq!(&twin.decide(*capacity, &agents), &out);
+            prop_assert_eq!(&twin.memory, &pool.memory);
+
+            let kept = |a: &Agent<'_>| match a.load {
+                Load::Unknown => a.realized.max(a.floor).min(a.ceiling).0,
+                Load::Measured { .. } => a.floor.0,
+            };
+            let most = |a: &Agent<'_>| match a.load {
+                Load::Unknown => kept(a),
+                Load::Measured { .. } => a.ceiling.0,
+            };
+            let entitled = |a: &Agent<'_>, o: &Allotment| match a.load {
+                Load::Unknown => kept(a),
+                Load::Measured { .. } => a.floor.max(o.demand.min(a.min_share)).0,
+            };
+            let sum = |f: &dyn Fn(&Agent<'_>, &Allotment) -> u64| -> u64 {
+                agents.iter().zip(&out).map(|(a, o)| f(a, o)).sum()
+            };
+            // Nothing above capacity and nothing stranded.
+            prop_assert_eq!(sum(&|_, o| o.target.0), (*capacity).min(sum(&|a, _| most(a))), "{:?}", out);
+            for (agent, got) in agents.iter().zip(&out) {
+                prop_assert!(got.target <= agent.ceiling, "{agent:?} {got:?}");
+                if sum(&|a, _| kept(a)) <= *capacity {
+                    prop_assert!(got.target.0 >= kept(agent), "{agent:?} {got:?}");
+                }
+                if sum(&entitled) <= *capacity {
+                    prop_assert!(got.target.0 >= entitled(agent, got), "{agent:?} {got:?}");
+                    prop_assert!(!got.minimum_unmet);
+                }
+                if agent.load == Load::Unknown {
+                    prop_assert_eq!(got.reason, Reason::SignalLost);
+                }
+            }
+            let written = serde_json::to_string(&pool.memory).unwrap();
+            prop_assert_eq!(&serde_json::from_str::<Memory>(&written).unwrap(), &pool.memory);
+        }
+    }
+}
