@@ -15,6 +15,8 @@ mod agenda;
 mod check;
 mod device;
 mod server;
+#[cfg(test)]
+mod tests;
 
 pub(in crate::simulation) use agenda::Agenda;
 pub use check::Broken;
