@@ -3,6 +3,7 @@
 mod crd;
 mod hand_back;
 mod run;
+mod simulate;
 pub mod traces;
 mod values;
 mod version;
@@ -27,6 +28,8 @@ enum Command {
     /// Values stay as they are and nothing restarts; the operator's field ownership and annotations go, and a swap that was cut
     /// in its middle is brought to an end. Run it when no operator runs.
     HandBack(hand_back::HandBackArgs),
+    /// Say what a policy would do with a load, beside what else you could run: without a cluster.
+    Simulate(Box<simulate::SimulateArgs>),
     /// Print the AgentPool CustomResourceDefinition as YAML.
     Crd,
     /// Print the version.
@@ -39,6 +42,7 @@ pub fn main() -> ExitCode {
     match cli.command {
         Command::Run(args) => run::main(*args),
         Command::HandBack(args) => hand_back::main(args),
+        Command::Simulate(args) => simulate::main(*args),
         Command::Crd => crd::main(),
         Command::Version => version::main(),
     }

@@ -15,6 +15,8 @@ pub mod control;
 pub mod engine;
 pub mod load;
 mod outcome;
+pub mod paper;
+pub mod report;
 mod run;
 mod scenario;
 mod series;
