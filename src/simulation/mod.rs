@@ -11,6 +11,7 @@
 //! bytes, and rules are compared on the same requests.
 
 mod account;
+pub mod bounds;
 pub mod control;
 pub mod engine;
 pub mod load;

@@ -17,6 +17,8 @@ mod wva;
 mod wva_rescale;
 
 pub use operator::Operator;
+#[cfg(test)]
+pub(super) use rule::tests as rule_tests;
 pub use rule::{Refusal, Rule, RuleError};
 
 use crate::sharing::{Observed, Step};

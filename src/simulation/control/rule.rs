@@ -283,4 +283,4 @@ impl fmt::Display for Rule {
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
-pub(super) mod tests;
+pub(in crate::simulation) mod tests;

@@ -103,7 +103,7 @@ pub fn fractions(milli: u64) -> Cluster {
     })
 }
 
-fn nodes() -> Cluster {
+pub fn nodes() -> Cluster {
     let node = Node {
         name: "node".into(),
         schedulable: true,
