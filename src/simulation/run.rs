@@ -1,18 +1,18 @@
 //! One run: load, engine, world, control and account tied together.
 
+mod check;
+
 use super::control::{AgentSight, Controller, Sight, Wish};
 use super::engine::{Agenda, Broken, Dispatch, Engine};
 use super::load::{Request, Requests};
 use super::outcome::Outcome;
-use super::scenario::{Cluster, Scenario, Sharing};
+use super::scenario::Scenario;
 use super::tally::{Granted, Tally};
 use super::world::{World, WorldError};
 use std::collections::VecDeque;
 
 /// Requests in the system at once, beyond which a run is given up: some 600 MB.
 const MOST_PRESENT: u64 = 10_000_000;
-/// Decisions of one run, beyond which it is refused: each takes a microsecond or more.
-const MOST_TICKS: f64 = 1e9;
 
 /// Times that a world may change at one moment: more means that it never settles.
 const MOST_ROUNDS: u32 = 1_000_000;
@@ -71,7 +71,7 @@ pub fn run(
     progress: &mut dyn FnMut(f64),
 ) -> Result<Outcome, RunError> {
     let interval = controller.interval();
-    check(scenario, interval)?;
+    check::check(scenario, interval)?;
     let mut run = Run::new(scenario, interval, seed);
     let (mut before, mut rounds) = (0.0, 0);
     let end = loop {
@@ -112,94 +112,6 @@ pub fn run(
     };
     run.charge(end);
     run.outcome(end, name, seed)
-}
-
-/// Refuses what cannot be run.
-fn check(scenario: &Scenario, interval: f64) -> Result<(), RunError> {
-    let wrong = |field: &str, value: f64, expected: &str| {
-        Err(RunError::Scenario {
-            field: field.to_owned(),
-            value: value.to_string(),
-            expected: expected.to_owned(),
-        })
-    };
-    let positive = |x: f64| x.is_finite() && x > 0.0;
-    let amount = |x: f64| x.is_finite() && x >= 0.0;
-    let agents = scenario.pool.agents.len();
-    for found in [scenario.services.len(), scenario.loads.len()] {
-        if found != agents {
-            let expected = format!("one for each of {agents} agents");
-            return wrong("services or loads", found as f64, &expected);
-        }
-    }
-    if agents == 0 {
-        return wrong("agents", 0.0, "at least one");
-    }
-    if !positive(scenario.seconds) {
-        return wrong("seconds", scenario.seconds, "a time above 0");
-    }
-    if !(amount(scenario.warmup) && scenario.warmup < scenario.seconds) {
-        return wrong(
-            "warmup",
-            scenario.warmup,
-            "a time from 0 to less than the length of the run",
-        );
-    }
-    if !amount(scenario.metric_age) {
-        return wrong("metric age", scenario.metric_age, "a time of at least 0");
-    }
-    if !(positive(interval) && scenario.seconds / interval < MOST_TICKS) {
-        return wrong(
-            "interval",
-            interval,
-            "a time above 0, and at most 1e9 decisions in a run",
-        );
-    }
-    for (service, agent) in scenario.services.iter().zip(&scenario.pool.agents) {
-        let field = |name: &str| format!("{name} of agent {}", agent.name);
-        if !positive(service.throughput) {
-            return wrong(
-                &field("throughput"),
-                service.throughput,
-                "requests a second above 0",
-            );
-        }
-        for time in [service.cold_start, service.image_pull, service.drain] {
-            if !amount(time) {
-                return wrong(
-                    &field("a start or drain time"),
-                    time,
-                    "a time of at least 0",
-                );
-            }
-        }
-        if service.max_running == 0 {
-            return wrong(&field("max running"), 0.0, "at least 1");
-        }
-    }
-    let efficiency = |e: f64| {
-        if e > 0.0 && e <= 1.0 {
-            return Ok(());
-        }
-        wrong("switching efficiency", e, "above 0 and at most 1")
-    };
-    match &scenario.cluster {
-        Cluster::Fractions(fractions) => {
-            if !amount(fractions.lag) {
-                return wrong("lag", fractions.lag, "a time of at least 0");
-            }
-            if fractions.gpus.0 == 0 {
-                return wrong("gpus", 0.0, "more than 0");
-            }
-            match fractions.sharing {
-                Sharing::TimeSlicing {
-                    switching_efficiency,
-                } => efficiency(switching_efficiency),
-                Sharing::Partition | Sharing::Mps => Ok(()),
-            }
-        }
-        Cluster::Nodes(nodes) => efficiency(nodes.switching_efficiency),
-    }
 }
 
 /// Why no request is served for a moment.

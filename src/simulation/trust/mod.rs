@@ -1,6 +1,7 @@
 //! Why a run can be believed: queueing theory, hand-computed schedules, symmetries.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod pods;
 mod runs;
 mod theory;
 

@@ -1,0 +1,136 @@
+//! Refuses what cannot be run.
+
+use super::RunError;
+use crate::simulation::{Cluster, Fractions, Nodes, Scenario, Sharing};
+
+/// Decisions of one run, beyond which it is refused: each takes a microsecond or more.
+const MOST_TICKS: f64 = 1e9;
+
+fn wrong(field: &str, value: impl ToString, expected: &str) -> Result<(), RunError> {
+    Err(RunError::Scenario {
+        field: field.to_owned(),
+        value: value.to_string(),
+        expected: expected.to_owned(),
+    })
+}
+
+fn positive(x: f64) -> bool {
+    x.is_finite() && x > 0.0
+}
+
+fn amount(x: f64) -> bool {
+    x.is_finite() && x >= 0.0
+}
+
+/// A part of the whole that is not nothing.
+fn part(x: f64) -> bool {
+    x > 0.0 && x <= 1.0
+}
+
+/// Refuses what cannot be run.
+pub(super) fn check(scenario: &Scenario, interval: f64) -> Result<(), RunError> {
+    let agents = scenario.pool.agents.len();
+    for found in [scenario.services.len(), scenario.loads.len()] {
+        if found != agents {
+            let expected = format!("one for each of {agents} agents");
+            return wrong("services or loads", found, &expected);
+        }
+    }
+    if agents == 0 {
+        return wrong("agents", 0, "at least one");
+    }
+    if !positive(scenario.seconds) {
+        return wrong("seconds", scenario.seconds, "a time above 0");
+    }
+    if !(amount(scenario.warmup) && scenario.warmup < scenario.seconds) {
+        return wrong(
+            "warmup",
+            scenario.warmup,
+            "a time from 0 to less than the length of the run",
+        );
+    }
+    if !amount(scenario.metric_age) {
+        return wrong("metric age", scenario.metric_age, "a time of at least 0");
+    }
+    if !(positive(interval) && scenario.seconds / interval < MOST_TICKS) {
+        return wrong(
+            "interval",
+            interval,
+            "a time above 0, and at most 1e9 decisions in a run",
+        );
+    }
+    for (service, agent) in scenario.services.iter().zip(&scenario.pool.agents) {
+        let field = |name: &str| format!("{name} of agent {}", agent.name);
+        if !positive(service.throughput) {
+            return wrong(
+                &field("throughput"),
+                service.throughput,
+                "requests a second above 0",
+            );
+        }
+        if service.max_running == 0 {
+            return wrong(&field("max running"), 0, "at least 1");
+        }
+        for (name, seconds) in [
+            ("cold start", service.cold_start),
+            ("image pull", service.image_pull),
+            ("drain", service.drain),
+        ] {
+            if !amount(seconds) {
+                return wrong(&field(name), seconds, "a time of at least 0");
+            }
+        }
+    }
+    match &scenario.cluster {
+        Cluster::Fractions(fractions) => shares(fractions),
+        Cluster::Nodes(spec) => nodes(spec),
+    }
+}
+
+fn shares(fractions: &Fractions) -> Result<(), RunError> {
+    if !amount(fractions.lag) {
+        return wrong("lag", fractions.lag, "a time of at least 0");
+    }
+    if fractions.gpus.0 == 0 {
+        return wrong("gpus", 0, "more than 0");
+    }
+    match fractions.sharing {
+        Sharing::TimeSlicing {
+            switching_efficiency: e,
+        } if !part(e) => wrong("switching efficiency", e, "above 0 and at most 1"),
+        _ => Ok(()),
+    }
+}
+
+fn nodes(nodes: &Nodes) -> Result<(), RunError> {
+    let e = nodes.switching_efficiency;
+    if !part(e) {
+        return wrong("switching efficiency", e, "above 0 and at most 1");
+    }
+    let (mut first, mut most) = (0u64, 0u64);
+    for group in &nodes.groups {
+        let field = |name: &str| format!("{name} of nodes {}", group.node.name);
+        first += u64::from(group.count);
+        let Some(elastic) = group.elastic else {
+            most += u64::from(group.count);
+            continue;
+        };
+        most += u64::from(elastic.max);
+        if !(elastic.min..=elastic.max).contains(&group.count) {
+            let expected = format!("from min ({}) to max ({})", elastic.min, elastic.max);
+            return wrong(&field("count"), group.count, &expected);
+        }
+        for (name, seconds) in [("provision", elastic.provision), ("idle", elastic.idle)] {
+            if !amount(seconds) {
+                return wrong(&field(name), seconds, "a time of at least 0");
+            }
+        }
+    }
+    if first == 0 {
+        return wrong("nodes", 0, "at least one that is there at the start");
+    }
+    if most > 10_000 {
+        return wrong("nodes", most, "at most 10000");
+    }
+    Ok(())
+}
