@@ -209,11 +209,15 @@ fn decide(gpus: u64) -> [Allotment; 4] {
     });
     let snapshot = Snapshot {
         capacity: MilliGpus::ONE * gpus,
+        now: Duration::ZERO,
+        interval: Duration::from_secs(1),
+        lag: Duration::ZERO,
         drain: Duration::from_secs(1),
         agents: &agents,
     };
     let mut sorted = [Allotment::default(); 4];
-    allocation::allocate(Policy::Adaptive, &snapshot, &mut sorted);
+    let mut memory = allocation::Memory::default();
+    allocation::allocate(Policy::Adaptive, &snapshot, &mut memory, &mut sorted);
     let mut out = [Allotment::default(); 4];
     for (i, allotment) in order.into_iter().zip(sorted) {
         out[i] = allotment;

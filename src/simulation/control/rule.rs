@@ -2,7 +2,7 @@ use super::{Controller, Operator};
 use super::{dynamo, hpa, keda, knative, static_equal, static_proportional, wva};
 use super::{dynamo::Dynamo, hold::Hold, hpa::Hpa, keda::Keda, knative::Knative};
 use super::{round_robin::RoundRobin, wva::Wva};
-use crate::allocation::Policy;
+use crate::allocation::{Policy, Spare};
 use crate::simulation::Scenario;
 use crate::units::MilliGpus;
 use std::fmt;
@@ -12,8 +12,14 @@ use std::fmt;
 pub enum Rule {
     /// Nothing moves.
     Hold,
-    /// The operator's default.
+    /// Demand and drained backlog, weighted by priority.
     WaterFilling,
+    /// Moves while the evidence says that it pays.
+    Balanced {
+        /// Headroom above the forecast, in standard deviations of its error, while what nobody needs is saved; ≥ 0. `None`: as the
+        /// pool's policy says, else everything is lent.
+        headroom: Option<f64>,
+    },
     /// The paper's rule.
     Adaptive,
     /// The same for every agent.
@@ -77,9 +83,10 @@ pub struct Refusal {
 
 impl Rule {
     /// Every rule, with its default target.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Hold,
         Self::WaterFilling,
+        Self::Balanced { headroom: None },
         Self::Adaptive,
         Self::StaticEqual { gpus: None },
         Self::StaticProportional { gpus: None },
@@ -146,6 +153,9 @@ impl Rule {
             Self::StaticProportional { .. } => Self::StaticProportional {
                 gpus: Some(gpus()?),
             },
+            Self::Balanced { .. } => Self::Balanced {
+                headroom: Some(number().filter(|h| *h <= 10.0)?),
+            },
             Self::Hpa { .. } => Self::Hpa { target: number()? },
             Self::Keda { .. } => Self::Keda { target: number()? },
             Self::Knative { .. } => Self::Knative { target: number()? },
@@ -159,6 +169,7 @@ impl Rule {
         match self {
             Self::Hold => "hold",
             Self::WaterFilling => "water-filling",
+            Self::Balanced { .. } => "balanced",
             Self::Adaptive => "adaptive",
             Self::StaticEqual { .. } => "static-equal",
             Self::StaticProportional { .. } => "static-proportional",
@@ -175,6 +186,9 @@ impl Rule {
     pub const fn target(&self) -> Option<&'static str> {
         Some(match self {
             Self::Hold | Self::WaterFilling | Self::Adaptive | Self::RoundRobin => return None,
+            Self::Balanced { .. } => {
+                "headroom in standard deviations of the forecast's error, with what nobody needs saved (default: as the pool says)"
+            }
             Self::StaticEqual { .. } | Self::StaticProportional { .. } => {
                 "GPUs that are split (default all)"
             }
@@ -192,6 +206,9 @@ impl Rule {
             Self::Hold => "Nothing moves: the equal shares that a run begins with.",
             Self::WaterFilling => {
                 "The operator's policy WaterFilling: demand and drained backlog, weighted by priority, at a pace that fits the lag."
+            }
+            Self::Balanced { .. } => {
+                "The operator's policy Balanced: forecasts and backlog, followed only while the evidence says that moving pays."
             }
             Self::Adaptive => {
                 "The operator's policy Adaptive: arrivals times minimum share over priority (arXiv 2512.22149)."
@@ -239,6 +256,16 @@ impl Rule {
         match *self {
             Self::Hold => Ok(Box::new(Hold)),
             Self::WaterFilling => Ok(operator(Policy::WaterFilling)),
+            Self::Balanced { headroom } => {
+                let spare = match (headroom, scenario.pool.policy) {
+                    (Some(headroom), _) => Spare::Save {
+                        headroom_milli: (headroom * 1000.0).round() as u32,
+                    },
+                    (None, Policy::Balanced(spare)) => spare,
+                    (None, _) => Spare::Lend,
+                };
+                Ok(operator(Policy::Balanced(spare)))
+            }
             Self::Adaptive => Ok(operator(Policy::Adaptive)),
             Self::StaticEqual { gpus } => static_equal::build(self, gpus, scenario),
             Self::StaticProportional { gpus } => static_proportional::build(self, gpus, scenario),
@@ -271,6 +298,9 @@ impl fmt::Display for Rule {
             Self::Hold | Self::WaterFilling | Self::Adaptive | Self::RoundRobin => Ok(()),
             Self::StaticEqual { gpus } | Self::StaticProportional { gpus } => {
                 gpus.map_or(Ok(()), |gpus| write!(f, ":{gpus}"))
+            }
+            Self::Balanced { headroom } => {
+                headroom.map_or(Ok(()), |headroom| write!(f, ":{headroom}"))
             }
             Self::Hpa { target }
             | Self::Keda { target }
