@@ -6,10 +6,11 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// Rooms that are values in, values out.
-const PURE: [&str; 4] = [
+const PURE: [&str; 5] = [
     "src/units",
     "src/allocation",
     "src/sharing",
+    "src/recording",
     "src/simulation",
 ];
 

@@ -58,6 +58,8 @@ fn values_that_make_no_sense_are_refused() {
         "leaseDuration=15",
         "scrape.concurrency=0",
         "scrape.maxBytes=4MB",
+        "record.maxBytes=1Ti",
+        "record.folder=decisions",
         "metricSources.prom=https://prometheus",
         "metricSources.prom=http://user:secret@prometheus",
         "namespaces={Agents}",

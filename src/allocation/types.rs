@@ -40,13 +40,16 @@ pub enum Spare {
 }
 
 /// What is known of one agent's load. "No data" is a value of its own and never reads as zero load.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all_fields = "camelCase")]
 pub enum Load {
     /// Every signal is fresh.
     Measured {
         /// Requests per second that reached the agent, served or not, averaged over [`Policy::window`]; finite, ≥ 0.
+        #[serde(with = "crate::units::exact")]
         arrivals_per_second: f64,
         /// Requests that wait or run now; finite, ≥ 0.
+        #[serde(with = "crate::units::exact")]
         backlog: f64,
     },
     /// A signal is missing, stale or absurd: the agent keeps `Agent::realized` whatever the others ask for.
@@ -97,7 +100,8 @@ pub struct Snapshot<'a> {
 }
 
 /// What a policy grants one agent.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Allotment {
     /// Share the agent should have; the sum over agents never exceeds capacity.
     pub target: MilliGpus,
@@ -112,7 +116,7 @@ pub struct Allotment {
 }
 
 /// Why an agent's target share is what it is. Stable CamelCase names: they appear in status, events and metrics.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Reason {
     /// Its demand is met in full; it may hold spare capacity on top.
     DemandMet,

@@ -2,6 +2,7 @@
 
 mod crd;
 mod hand_back;
+mod replay;
 mod run;
 mod simulate;
 pub mod traces;
@@ -30,6 +31,11 @@ enum Command {
     HandBack(hand_back::HandBackArgs),
     /// Say what a policy would do with a load, beside what else you could run: without a cluster.
     Simulate(Box<simulate::SimulateArgs>),
+    /// Compute the decisions of a recording again, and compare.
+    ///
+    /// A recording is what `agentpool run --record DIR` writes. Exit codes: 0 every decision is computed to the same, byte for
+    /// byte; 1 one is not, and the first is said; 2 the recording cannot be read.
+    Replay(replay::ReplayArgs),
     /// Print the AgentPool CustomResourceDefinition as YAML.
     Crd,
     /// Print the version.
@@ -43,6 +49,7 @@ pub fn main() -> ExitCode {
         Command::Run(args) => run::main(*args),
         Command::HandBack(args) => hand_back::main(args),
         Command::Simulate(args) => simulate::main(*args),
+        Command::Replay(args) => replay::main(&args),
         Command::Crd => crd::main(),
         Command::Version => version::main(),
     }

@@ -8,7 +8,7 @@ pub(super) use args::RunArgs;
 use super::complain;
 use crate::controller::leadership::{LeaderState, Leadership, LeadershipError};
 use crate::controller::{self, RunConfig, Wiring};
-use crate::telemetry::{self, Health, Metrics};
+use crate::telemetry::{self, Health, Metrics, RecordConfig, Recorder, Recording};
 use std::process::ExitCode;
 use std::time::Duration;
 use tokio::net::TcpListener;
@@ -22,6 +22,9 @@ const USAGE: u8 = 2;
 /// Kubernetes gives a pod.
 const STOP_WITHIN: Duration = Duration::from_secs(20);
 
+/// Time that the recording has to be written to its end.
+const RECORD_WITHIN: Duration = Duration::from_secs(2);
+
 /// Why the operator ended.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum RunError {
@@ -30,6 +33,11 @@ pub(super) enum RunError {
     #[error("cannot listen on --listen {address}: {source}")]
     Listen {
         address: std::net::SocketAddr,
+        source: std::io::Error,
+    },
+    #[error("cannot record in --record {folder:?}: {source}")]
+    Record {
+        folder: std::path::PathBuf,
         source: std::io::Error,
     },
     #[error("cannot watch for signals: {0}")]
@@ -83,6 +91,7 @@ async fn operate(config: RunConfig) -> Result<(), RunError> {
 
     let metrics = Metrics::new();
     telemetry::count_panics(metrics.clone());
+    let (recorder, recording) = begin_recording(&config, &metrics)?.unzip();
     let health = Health::new();
     let listener = TcpListener::bind(config.listen)
         .await
@@ -106,7 +115,7 @@ async fn operate(config: RunConfig) -> Result<(), RunError> {
         http_stop.clone(),
     ));
     let ended = tokio::select! {
-        ended = lead_and_control(config, client, metrics, health, stop.clone()) => ended,
+        ended = lead_and_control(config, client, Counting { metrics, recorder }, health, stop.clone()) => ended,
         ended = &mut http => Err(RunError::Http(match ended {
             Ok(Err(error)) => error,
             Ok(Ok(())) => std::io::Error::other("without an error"),
@@ -118,10 +127,34 @@ async fn operate(config: RunConfig) -> Result<(), RunError> {
         // Ends by itself within the bound of a connection; the answer matters to nobody any more.
         let _ = http.await;
     }
+    if let Some(recording) = recording {
+        let finished = tokio::task::spawn_blocking(|| recording.finish(RECORD_WITHIN)).await;
+        if !finished.unwrap_or_default() {
+            tracing::warn!("the last decisions may not be recorded: the disk took too long");
+        }
+    }
     if ended.is_ok() {
         tracing::info!("stopped");
     }
     ended
+}
+
+/// What is counted and kept of the decisions.
+struct Counting {
+    metrics: Metrics,
+    recorder: Option<Recorder>,
+}
+
+fn begin_recording(
+    config: &RunConfig,
+    metrics: &Metrics,
+) -> Result<Option<(Recorder, Recording)>, RunError> {
+    let begin = |config: RecordConfig| {
+        let folder = config.folder.clone();
+        Recording::begin(config, metrics.clone())
+            .map_err(|source| RunError::Record { folder, source })
+    };
+    config.record.clone().map(begin).transpose()
 }
 
 /// A client that retries nothing by itself: a call that may last minutes is worse than one that fails.
@@ -137,10 +170,11 @@ pub(super) async fn connect(api_timeout: Duration) -> Result<kube::Client, RunEr
 async fn lead_and_control(
     config: RunConfig,
     client: kube::Client,
-    metrics: Metrics,
+    counting: Counting,
     health: Health,
     stop: CancellationToken,
 ) -> Result<(), RunError> {
+    let Counting { metrics, recorder } = counting;
     let mut election = config
         .election
         .clone()
@@ -156,6 +190,7 @@ async fn lead_and_control(
         config,
         client,
         metrics,
+        recorder,
         health,
         leader,
         stop: stop.clone(),

@@ -1,6 +1,7 @@
 //! Parsers of flag values; each error says what would be right.
 
 use crate::units::parse_duration;
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 /// A duration within bounds.
@@ -12,19 +13,19 @@ pub(super) fn duration(text: &str, min: Duration, max: Duration) -> Result<Durat
     Ok(value)
 }
 
-/// A number of bytes: `4194304`, `512Ki`, `4Mi`; between 64Ki and 64Mi.
-pub(super) fn bytes(text: &str) -> Result<usize, String> {
-    let (digits, factor) = match (text.strip_suffix("Ki"), text.strip_suffix("Mi")) {
-        (Some(digits), _) => (digits, 1 << 10),
-        (_, Some(digits)) => (digits, 1 << 20),
-        _ => (text, 1),
-    };
+/// A number of bytes within bounds: `4194304`, `512Ki`, `4Mi`, `1Gi`. `rule` says the bounds.
+pub(super) fn bytes(text: &str, bounds: RangeInclusive<u64>, rule: &str) -> Result<u64, String> {
+    let suffixes = [("Ki", 1 << 10), ("Mi", 1 << 20), ("Gi", 1 << 30)];
+    let (digits, factor) = suffixes
+        .iter()
+        .find_map(|(suffix, factor)| Some((text.strip_suffix(suffix)?, *factor)))
+        .unwrap_or((text, 1));
     digits
-        .parse::<usize>()
+        .parse::<u64>()
         .ok()
         .and_then(|n| n.checked_mul(factor))
-        .filter(|n| (64 << 10..=64 << 20).contains(n))
-        .ok_or_else(|| "must be a number of bytes such as 4Mi, between 64Ki and 64Mi".to_owned())
+        .filter(|n| bounds.contains(n))
+        .ok_or_else(|| format!("must be a number of bytes such as 4Mi, {rule}"))
 }
 
 /// A DNS label (RFC 1123), as Kubernetes names namespaces.
@@ -66,11 +67,13 @@ mod tests {
 
     #[test]
     fn bytes_are_read_with_and_without_a_suffix() {
+        let bytes = |text: &str| bytes(text, 64 << 10..=1 << 30, "between 64Ki and 1Gi");
         for (text, expected) in [
             ("65536", 65_536),
             ("64Ki", 65_536),
             ("4Mi", 4 << 20),
             ("64Mi", 64 << 20),
+            ("1Gi", 1 << 30),
         ] {
             assert_eq!(bytes(text), Ok(expected), "{text}");
         }
@@ -78,8 +81,8 @@ mod tests {
             "",
             "0",
             "65535",
-            "65Mi",
-            "1Gi",
+            "1025Mi",
+            "2Gi",
             "-1",
             "4 Mi",
             "99999999999999999999Mi",

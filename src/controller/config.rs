@@ -1,6 +1,6 @@
 use crate::controller::leadership::LeaderState;
 use crate::signals::prometheus::Server;
-use crate::telemetry::{Health, Metrics};
+use crate::telemetry::{Health, Metrics, RecordConfig, Recorder};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -22,6 +22,8 @@ pub struct RunConfig {
     pub api_timeout: Duration,
     /// Who we are.
     pub pod: PodIdentity,
+    /// Where decisions are recorded; `None`: nowhere.
+    pub record: Option<RecordConfig>,
     /// How the one writer is chosen; `None`: this process is the only one (development).
     pub election: Option<ElectionConfig>,
 }
@@ -79,6 +81,8 @@ pub struct Wiring {
     pub client: kube::Client,
     /// What is counted.
     pub metrics: Metrics,
+    /// Records decisions; `None`: nothing is recorded.
+    pub recorder: Option<Recorder>,
     /// What `/healthz` and `/readyz` answer: the controller ticks it and says when its caches are filled.
     pub health: Health,
     /// Whether this process may write. Always leading when election is off.

@@ -34,7 +34,7 @@ pub async fn publish(shared: &Shared, pool: &AgentPool, done: &[Done], verdicts:
         let reference = pool.object_ref(&());
         let sent = timeout(
             shared.config.api_timeout,
-            shared.recorder.publish(&event, &reference),
+            shared.events.publish(&event, &reference),
         )
         .await;
         let outcome = match sent {

@@ -53,6 +53,7 @@ pub async fn run(wiring: Wiring) -> Result<(), kube::Error> {
         config,
         client,
         metrics,
+        recorder,
         health,
         leader,
         stop,
@@ -86,7 +87,7 @@ pub async fn run(wiring: Wiring) -> Result<(), kube::Error> {
             })
             .collect(),
         clock,
-        recorder: Recorder::new(
+        events: Recorder::new(
             client.clone(),
             Reporter {
                 controller: "agentpool".into(),
@@ -96,6 +97,7 @@ pub async fn run(wiring: Wiring) -> Result<(), kube::Error> {
         bells: Bells::default(),
         pools_listed: AtomicBool::new(false),
         metrics,
+        recorder,
         health,
         stop: stop.clone(),
         config,

@@ -5,8 +5,7 @@ use super::write::Writer;
 use crate::signals::Clock;
 use crate::signals::prometheus::Source;
 use crate::signals::scrape::Scraper;
-use crate::telemetry::{Health, Metrics};
-use kube::runtime::events::Recorder;
+use crate::telemetry::{Health, Metrics, Recorder};
 use std::collections::BTreeMap;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -31,10 +30,12 @@ pub struct Shared {
     pub clock: Clock,
     /// What is counted.
     pub metrics: Metrics,
+    /// Records decisions; `None`: nothing is recorded.
+    pub recorder: Option<Recorder>,
     /// Liveness and readiness.
     pub health: Health,
     /// One recorder, so that repeated events are one object with a count.
-    pub recorder: Recorder,
+    pub events: kube::runtime::events::Recorder,
     /// Ends everything.
     pub stop: CancellationToken,
     /// Every AgentPool that exists is known. Before, no workload is an orphan.

@@ -5,6 +5,7 @@
 
 use super::types::{Behavior, Quantum};
 use crate::units::GpuResource;
+use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
@@ -13,7 +14,7 @@ const BUCKETS: u64 = 16;
 
 /// What planning remembers between ticks: recent recommendations of every agent, for the stabilization windows. Bounded:
 /// 2 × 17 extremes an agent, and only agents of the last plan are kept.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Memory {
     agents: BTreeMap<String, History>,
     commitment: Option<Commitment>,
@@ -21,7 +22,7 @@ pub struct Memory {
 
 /// A decision that is being carried out. On the way there the cluster looks different from where the decision was made; as
 /// long as the question is the same the answer stands, or half a move could be taken back.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct Commitment {
     /// The agents asked about, with the share aimed at (milli-GPUs) and whether each is to keep what it has.
     pub agents: Vec<(String, u64, bool)>,
@@ -48,7 +49,7 @@ impl Commitment {
     }
 }
 
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 struct History {
     since: Duration,
     rise: Window,
@@ -56,7 +57,7 @@ struct History {
 }
 
 /// Lowest and highest recommendation of every bucket of a window.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 struct Window {
     length: Duration,
     buckets: VecDeque<(u64, u64, u64)>,

@@ -1,4 +1,5 @@
 use crate::units::{GpuResource, Mebibytes, MilliGpus, Priority};
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -67,7 +68,8 @@ pub struct AgentShape {
 }
 
 /// One GPU node that the pool's selector matches.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Node {
     /// Node name.
     pub name: String,
@@ -92,7 +94,8 @@ pub struct Node {
 }
 
 /// What the node's labels say of one MIG profile.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct InstanceFacts {
     /// Streaming multiprocessors of one instance (`.multiprocessors`).
     pub multiprocessors: u32,
@@ -101,7 +104,8 @@ pub struct InstanceFacts {
 }
 
 /// One pod of an agent. A pod exists until its object is gone; terminal pods (Succeeded, Failed) are left out.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Pod {
     /// Pod name.
     pub name: String,
@@ -112,11 +116,12 @@ pub struct Pod {
     /// Where it is in its life.
     pub state: PodState,
     /// Requests running and waiting in it, when its metrics are fresh.
+    #[serde(with = "crate::units::exact::option")]
     pub load: Option<f64>,
 }
 
 /// Where a pod is in its life.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum PodState {
     /// No node took it yet.
     Pending,
@@ -129,7 +134,7 @@ pub enum PodState {
 }
 
 /// How the workload replaces pods when its template changes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Rollout {
     /// Deployment `Recreate`: all old pods go first.
     Recreate,
@@ -140,7 +145,8 @@ pub enum Rollout {
 }
 
 /// What is in force for one agent, or why nothing may be written for it.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct AgentObserved {
     /// `spec.replicas` of the workload.
     pub replicas: u32,
@@ -161,7 +167,7 @@ pub struct AgentObserved {
 }
 
 /// What to put back when a swap is interrupted; written to the workload before the first step of a swap with downtime.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Restore {
     /// Replicas before the swap.
@@ -175,7 +181,8 @@ pub struct Restore {
 }
 
 /// Everything sharing may look at.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Observed {
     /// Nodes that the pool's selector matches, ascending by name.
     pub nodes: Vec<Node>,
@@ -184,7 +191,8 @@ pub struct Observed {
 }
 
 /// Something a strategy can really give an agent.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Quantum {
     /// Replicas.
     pub replicas: u32,
@@ -223,7 +231,8 @@ pub struct Extent {
 }
 
 /// One change to the cluster. Steps of one plan are independent of each other: what must wait is not in the plan yet.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all_fields = "camelCase")]
 pub enum Step {
     /// Write what to put back, before a swap with downtime begins.
     Remember {
@@ -262,7 +271,7 @@ pub enum Step {
 }
 
 /// Why a change that is wanted is not made now. Stable CamelCase names, as in [`HoldReason::as_str`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum HoldReason {
     /// The change is within tolerance of what is in force.
     WithinTolerance,
@@ -305,7 +314,8 @@ impl HoldReason {
 }
 
 /// A change that is wanted and held.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Hold {
     /// Why.
     pub reason: HoldReason,
@@ -314,7 +324,8 @@ pub struct Hold {
 }
 
 /// What is to be done now, and what each agent is to end up with.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Plan {
     /// Steps to take now, in order; empty when there is nothing to do or everything must wait.
     pub steps: Vec<Step>,

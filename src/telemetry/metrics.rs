@@ -37,6 +37,7 @@ struct Inner {
     writes: Family<WriteLabels, Counter>,
     scrapes: Family<ScrapeLabels, Counter>,
     requests_cut: Counter,
+    record_drops: Counter,
     reconcile_errors: Family<CategoryLabel, Counter>,
     panics: Counter,
     reconcile_duration: Histogram,
@@ -67,6 +68,7 @@ impl Metrics {
             writes: Family::default(),
             scrapes: Family::default(),
             requests_cut: Counter::default(),
+            record_drops: Counter::default(),
             reconcile_errors: Family::default(),
             panics: Counter::default(),
             reconcile_duration: Histogram::new(LATENCY),
@@ -153,6 +155,11 @@ impl Metrics {
         self.inner.requests_cut.inc_by(requests);
     }
 
+    /// A decision was not recorded: the disk did not keep up, or refused.
+    pub fn count_record_drop(&self) {
+        self.inner.record_drops.inc();
+    }
+
     /// A reconciliation failed; `category` is of a closed set.
     pub fn count_reconcile_error(&self, category: &'static str) {
         self.inner
@@ -235,6 +242,11 @@ impl Inner {
             self.requests_cut.clone(),
         );
         r.register(
+            "record_drops",
+            "Decisions that were not recorded, because the disk did not keep up or refused",
+            self.record_drops.clone(),
+        );
+        r.register(
             "reconcile_errors",
             "Reconciliations that failed, by category",
             self.reconcile_errors.clone(),
@@ -300,6 +312,7 @@ mod tests {
             "# TYPE agentpool_writes counter",
             "# TYPE agentpool_scrapes counter",
             "# TYPE agentpool_requests_cut counter",
+            "# TYPE agentpool_record_drops counter",
             "# TYPE agentpool_reconcile_errors counter",
             "# TYPE agentpool_panics counter",
             "# TYPE agentpool_reconcile_duration_seconds histogram",

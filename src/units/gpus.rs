@@ -1,4 +1,5 @@
 use super::UnitError;
+use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::iter::Sum;
 use std::ops::{Add, AddAssign, Mul};
@@ -6,7 +7,9 @@ use std::ops::{Add, AddAssign, Mul};
 /// A GPU share in thousandths of one GPU: 350 is 35 % of a GPU, 2500 two and a half GPUs.
 ///
 /// Integers keep the laws exact: sums do not depend on order and the same input gives the same bytes.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 pub struct MilliGpus(pub u64);
 
 impl MilliGpus {

@@ -1,9 +1,12 @@
 use super::UnitError;
 use super::gpus::parse_decimal;
+use serde::{Deserialize, Serialize};
 use std::fmt;
 
 /// GPU memory in MiB.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 pub struct Mebibytes(pub u64);
 
 impl Mebibytes {

@@ -1,6 +1,7 @@
 //! Units that several rooms speak: GPU shares in milli-GPUs, memory in MiB, GPU resource names, priorities.
 
 mod duration;
+pub mod exact;
 mod gpus;
 mod memory;
 mod priority;

@@ -1,4 +1,5 @@
 use super::UnitError;
+use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::sync::Arc;
 
@@ -7,7 +8,8 @@ use std::sync::Arc;
 /// variants `.me`, `-me`, `.gfx`).
 ///
 /// Source: NVIDIA k8s-device-plugin, resource naming of the `mixed` MIG strategy.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct GpuResource(Arc<str>);
 
 impl GpuResource {
@@ -65,6 +67,20 @@ fn is_profile(text: &str) -> bool {
     number(compute, 1)
         && number(memory, 4)
         && matches!(variant, "" | ".me" | "-me" | ".me.all" | ".gfx")
+}
+
+impl TryFrom<String> for GpuResource {
+    type Error = UnitError;
+
+    fn try_from(text: String) -> Result<Self, UnitError> {
+        Self::parse(&text)
+    }
+}
+
+impl From<GpuResource> for String {
+    fn from(resource: GpuResource) -> Self {
+        resource.as_str().to_owned()
+    }
 }
 
 impl fmt::Display for GpuResource {

@@ -2,8 +2,11 @@
 
 use agentpool_e2e::controlplane::nodes::{A100_80, NodeSpec};
 use agentpool_e2e::load::{AgentLoad, Arrivals, Piece, Spacing, Work};
+use agentpool_e2e::operator::operator_binary;
 use agentpool_e2e::stage::{AgentWorkload, LIMIT, Stage, StageOptions};
 use serde_json::{Value, json};
+use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 
 /// A pool on whole GPUs that reacts as fast as it may.
@@ -42,15 +45,16 @@ pub fn load(agent: &str, steps: &[(f64, f64)]) -> AgentLoad {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn replicas_follow_a_load_that_drifts_between_four_agents_and_minimum_shares_hold() {
-    let stage = Stage::start(StageOptions::new(
-        "whole",
-        vec![
-            NodeSpec::whole("gpu-a", A100_80, 4),
-            NodeSpec::whole("gpu-b", A100_80, 4),
-        ],
-    ))
-    .await
-    .unwrap();
+    let nodes = vec![
+        NodeSpec::whole("gpu-a", A100_80, 4),
+        NodeSpec::whole("gpu-b", A100_80, 4),
+    ];
+    let decisions = Path::new(env!("CARGO_TARGET_TMPDIR")).join("whole-decisions");
+    let _ = std::fs::remove_dir_all(&decisions);
+    let options = StageOptions::new("whole", nodes)
+        .value("record.enabled=true")
+        .value(format!("record.folder={}", decisions.display()));
+    let stage = Stage::start(options).await.unwrap();
     let names = ["coordinator", "nlp", "vision", "reasoning"];
     let agents: Vec<AgentWorkload> = names
         .iter()
@@ -105,6 +109,31 @@ async fn replicas_follow_a_load_that_drifts_between_four_agents_and_minimum_shar
         .unwrap();
     driver.stop();
     stage.finish().await.unwrap();
+    let recomputed = replay(&decisions);
+    assert!(
+        recomputed >= 60,
+        "only {recomputed} decisions were recorded"
+    );
+}
+
+/// Computes what the operator recorded again; every decision must come to the same. Returns how many there were.
+fn replay(folder: &Path) -> u64 {
+    let replayed = Command::new(operator_binary().unwrap())
+        .arg("replay")
+        .arg(folder)
+        .output()
+        .unwrap();
+    let said = String::from_utf8([replayed.stdout, replayed.stderr].concat()).unwrap();
+    println!("{said}");
+    assert!(replayed.status.success(), "{said}");
+    let figure = |name: &str| {
+        let line = said.lines().find_map(|line| line.strip_prefix(name));
+        let word = line.and_then(|line| line.split_whitespace().next());
+        word.and_then(|word| word.parse::<u64>().ok())
+            .unwrap_or_else(|| panic!("no {name} in {said}"))
+    };
+    assert_eq!((figure("different"), figure("missing")), (0, 0));
+    figure("equal")
 }
 
 #[tokio::test(flavor = "multi_thread")]

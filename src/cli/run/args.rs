@@ -1,10 +1,11 @@
 use super::super::values::{bytes, dns_label, dns_subdomain, duration};
 use crate::controller::{ElectionConfig, PodIdentity, RunConfig, Scope, ScrapeLimits};
 use crate::signals::prometheus::Server;
-use crate::telemetry::LogFormat;
+use crate::telemetry::{LogFormat, RecordConfig};
 use clap::Args;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -79,8 +80,17 @@ pub(in crate::cli) struct RunArgs {
     scrape_concurrency: u16,
 
     /// Largest body read in one scrape; 64Ki to 64Mi.
-    #[arg(long, env = "AGENTPOOL_SCRAPE_MAX_BYTES", value_name = "BYTES", value_parser = bytes, default_value = "4Mi")]
-    scrape_max_bytes: usize,
+    #[arg(long, env = "AGENTPOOL_SCRAPE_MAX_BYTES", value_name = "BYTES", value_parser = scrape_bytes, default_value = "4Mi")]
+    scrape_max_bytes: u64,
+
+    /// Record every decision in this folder, for `agentpool replay`; made when it is not there, and for this process alone.
+    /// Absent: nothing is recorded.
+    #[arg(long, env = "AGENTPOOL_RECORD", value_name = "DIR")]
+    record: Option<PathBuf>,
+
+    /// The recording is never larger than this, the oldest goes; 16Mi to 64Gi.
+    #[arg(long, env = "AGENTPOOL_RECORD_MAX_BYTES", value_name = "BYTES", value_parser = record_bytes, default_value = "256Mi")]
+    record_max_bytes: u64,
 }
 
 fn lease_duration(text: &str) -> Result<Duration, String> {
@@ -94,6 +104,14 @@ fn lease_duration(text: &str) -> Result<Duration, String> {
 
 fn api_timeout(text: &str) -> Result<Duration, String> {
     duration(text, Duration::from_millis(500), Duration::from_secs(60))
+}
+
+fn scrape_bytes(text: &str) -> Result<u64, String> {
+    bytes(text, 64 << 10..=64 << 20, "between 64Ki and 64Mi")
+}
+
+fn record_bytes(text: &str) -> Result<u64, String> {
+    bytes(text, 16 << 20..=64 << 30, "between 16Mi and 64Gi")
 }
 
 fn scrape_timeout(text: &str) -> Result<Duration, String> {
@@ -154,8 +172,13 @@ impl RunArgs {
             scrape: ScrapeLimits {
                 concurrency: usize::from(self.scrape_concurrency),
                 timeout: self.scrape_timeout,
-                max_bytes: self.scrape_max_bytes,
+                // At most 64Mi.
+                max_bytes: usize::try_from(self.scrape_max_bytes).unwrap_or(usize::MAX),
             },
+            record: self.record.map(|folder| RecordConfig {
+                folder,
+                max_bytes: self.record_max_bytes,
+            }),
             api_timeout: self.api_timeout,
             pod,
             election,
@@ -215,6 +238,18 @@ mod tests {
         );
         assert_eq!(election.map(|e| e.duration), Some(Duration::from_secs(15)));
         assert_eq!(config.scrape.max_bytes, 4 << 20);
+        assert_eq!(config.record, None);
+    }
+
+    #[test]
+    fn a_recording_is_bounded_unless_told_otherwise() {
+        let config = run(&["--record=/var/lib/agentpool"], POD).ok();
+        let record = config.and_then(|c| c.record);
+        assert_eq!(record.as_ref().map(|r| r.max_bytes), Some(256 << 20));
+        assert_eq!(
+            record.map(|r| r.folder),
+            Some(PathBuf::from("/var/lib/agentpool"))
+        );
     }
 
     #[test]
@@ -289,6 +324,11 @@ mod tests {
                 &["--scrape-max-bytes=1Gi"],
                 POD,
                 &["--scrape-max-bytes", "1Gi", "64Mi"],
+            ),
+            (
+                &["--record-max-bytes=1Mi"],
+                POD,
+                &["--record-max-bytes", "1Mi", "between 16Mi and 64Gi"],
             ),
             (
                 &["--scrape-timeout=1m"],

@@ -88,7 +88,7 @@ fn requests_in_victims(seen: &Seen, step: &Step) -> u64 {
     let Step::Scale { agent, victims, .. } = step else {
         return 0;
     };
-    let pods = seen.observed.agents[*agent].pods.iter();
+    let pods = seen.inputs.observed.agents[*agent].pods.iter();
     let cut: f64 = pods
         .filter(|pod| victims.contains(&pod.name))
         .filter_map(|pod| pod.load)
@@ -130,7 +130,7 @@ pub(super) async fn report(
     let outcome = Outcome {
         pool,
         view: &seen.view,
-        observed: &seen.observed,
+        observed: &seen.inputs.observed,
         survey: &seen.survey,
         signals: &seen.signals,
         decision,

@@ -1,6 +1,7 @@
 //! One tick of one pool: admit, observe, allocate, plan, apply, report.
 
 mod act;
+mod record;
 
 use super::apply::Done;
 use super::backoff::Backoff;
@@ -9,11 +10,13 @@ use super::readings::{Readings, falls_back};
 use super::report::Reporter;
 use super::reverts::Expected;
 use super::shared::Shared;
-use crate::allocation::{self, Agent, Allotment, Lag, Pace, Snapshot};
+use crate::allocation::{self, Allotment, Lag};
 use crate::api::{AgentPool, Invalid, ValidPool};
-use crate::sharing::{self, Memory, Observed, Plan, Survey};
+use crate::recording::{self, Inputs, Memory};
+use crate::sharing::{self, Plan, Survey};
 use crate::signals::AgentSignal;
 use act::{apply, refuse, report};
+use record::{Recorded, before, record};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -23,12 +26,12 @@ use std::time::{Duration, Instant};
 pub struct State {
     readings: Readings,
     memory: Memory,
-    learned: allocation::Memory,
     lag: Lag,
     started_pods: BTreeSet<Arc<str>>,
     reporter: Reporter,
     backoff: Backoff,
     expected: Expected,
+    recorded: Recorded,
 }
 
 impl Default for State {
@@ -37,12 +40,12 @@ impl Default for State {
         Self {
             readings: Readings::default(),
             memory: Memory::default(),
-            learned: allocation::Memory::default(),
             lag,
             started_pods: BTreeSet::new(),
             reporter: Reporter::default(),
             backoff: Backoff::default(),
             expected: Expected::default(),
+            recorded: Recorded::default(),
         }
     }
 }
@@ -64,8 +67,10 @@ pub async fn reconcile(shared: &Shared, pool: &AgentPool, state: &mut State, scr
         Err(invalid) => return refuse(shared, pool, state, &invalid).await,
     };
     let seen = observe(shared, &valid, state, scrape).await;
+    let before = before(shared, state);
     let decision = allocate(&valid, &seen, state);
     let plan = plan(shared, &valid, &seen, &decision, state);
+    record(shared, pool, &seen, before, &decision, &plan, state);
     let mut tick = apply(shared, &valid, &seen, &plan, state).await;
     report(
         shared, pool, &valid, &seen, &decision, &plan, state, &mut tick,
@@ -111,10 +116,9 @@ fn admit(shared: &Shared, pool: &AgentPool) -> Result<ValidPool, Invalid> {
 /// What a tick looks at.
 struct Seen {
     view: View,
-    observed: Observed,
+    inputs: Inputs,
     survey: Survey,
     signals: Vec<Option<AgentSignal>>,
-    pace: Pace,
     /// When the scrapes that this tick decides upon were in.
     read: Instant,
     now: Duration,
@@ -144,12 +148,28 @@ async fn observe(shared: &Shared, pool: &ValidPool, state: &mut State, scrape: b
     };
     let observed = view.observed(pool, &shared.caches, load);
     let survey = sharing::survey(&pool.shape, &observed);
+    let window = pool.policy.window(pace, pool.interval);
+    let raised = |signal: &AgentSignal| falls_back(pool, signal);
+    let inputs = Inputs {
+        now,
+        lag: state.lag.get(),
+        drain: pace.drain,
+        loads: pool
+            .agents
+            .iter()
+            .map(|agent| state.readings.load(&agent.name, now, window))
+            .collect(),
+        raised: signals
+            .iter()
+            .map(|signal| signal.as_ref().is_some_and(raised))
+            .collect(),
+        observed,
+    };
     Seen {
         view,
-        observed,
+        inputs,
         survey,
         signals,
-        pace,
         read,
         now,
     }
@@ -197,43 +217,12 @@ fn learn_lag(view: &View, pool: &ValidPool, state: &mut State) {
 }
 
 fn allocate(pool: &ValidPool, seen: &Seen, state: &mut State) -> Vec<Allotment> {
-    let window = pool.policy.window(seen.pace, pool.interval);
-    let agents: Vec<Agent<'_>> = pool
-        .agents
-        .iter()
-        .enumerate()
-        .map(|(i, agent)| {
-            let extent = seen.survey.agents[i];
-            let signal = seen.signals[i].as_ref();
-            let raised = signal.is_some_and(|s| falls_back(pool, s));
-            Agent {
-                name: &agent.name,
-                priority: pool.shape.agents[i].priority,
-                min_share: agent.min_share,
-                base_throughput: agent.base_throughput,
-                speed_exponent: agent.speed_exponent,
-                load: state.readings.load(&agent.name, seen.now, window),
-                floor: extent.floor,
-                ceiling: extent.ceiling,
-                realized: if raised {
-                    extent.realized.max(agent.min_share)
-                } else {
-                    extent.realized
-                },
-            }
-        })
-        .collect();
-    let snapshot = Snapshot {
-        capacity: seen.survey.capacity,
-        now: seen.now,
-        interval: pool.interval,
-        lag: state.lag.get(),
-        drain: seen.pace.drain,
-        agents: &agents,
-    };
-    let mut decision = vec![Allotment::default(); agents.len()];
-    allocation::allocate(pool.policy, &snapshot, &mut state.learned, &mut decision);
-    decision
+    recording::allot(
+        pool,
+        &seen.survey,
+        &seen.inputs,
+        &mut state.memory.allocation,
+    )
 }
 
 fn plan(
@@ -245,12 +234,12 @@ fn plan(
 ) -> Plan {
     let (plan, memory) = sharing::plan(
         &pool.shape,
-        &seen.observed,
+        &seen.inputs.observed,
         decision,
-        &state.memory,
+        &state.memory.sharing,
         seen.now,
     );
-    state.memory = memory;
+    state.memory.sharing = memory;
     for allotment in decision {
         shared.metrics.count_decision(allotment.reason);
     }
