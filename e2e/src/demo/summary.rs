@@ -15,10 +15,11 @@ pub struct Outcome {
 
 /// One agent, or all, in one lane.
 #[derive(Clone, Copy, Debug)]
-struct Part {
-    latency: LatencySummary,
+pub struct Part {
+    /// Of the requests that were answered.
+    pub latency: LatencySummary,
     /// Requests that were not answered: lost, shed, still open.
-    unanswered: u64,
+    pub unanswered: u64,
 }
 
 impl Outcome {
@@ -39,6 +40,11 @@ impl Outcome {
         Self { lines }
     }
 
+    /// All agents together: the pool, and its twin. `None` without agents.
+    pub fn all(&self) -> Option<[Part; 2]> {
+        self.lines.last().map(|(_, parts)| *parts)
+    }
+
     /// The table, and one sentence.
     pub fn text(&self, scene: &Scene) -> String {
         let mut text = format!(
@@ -57,7 +63,7 @@ impl Outcome {
                 twin.unanswered,
             );
         }
-        if let Some((_, [pool, twin])) = self.lines.last() {
+        if let Some([pool, twin]) = self.all() {
             text += &format!(
                 "\nresult        {}\n",
                 sentence(pool.latency.mean, twin.latency.mean)

@@ -7,6 +7,9 @@
 //! Each benchmark replaces its own entry and leaves the others. `aim` is the most that the value may be; both are absent where there
 //! is none.
 
+pub mod buckets;
+pub mod crowd;
+pub mod paired;
 pub mod process;
 
 use crate::controlplane::binaries::repository;

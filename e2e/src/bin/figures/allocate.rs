@@ -1,11 +1,13 @@
 //! What a decision costs: nanoseconds an agent for each policy, beside the time to copy the same bytes in the same run.
 //!
-//! Prints one JSON object a line: `{"bench":"allocate","case":"Adaptive","agents":1000,"ns_per_agent":9.1,
-//! "copy_ns_per_agent":2.4,"ratio_to_copy":3.8,"ratio_to_smallest_n":0.8}`. The copy is that of the input and the output, once. All times are
-//! the shortest of many short samples taken in turn, so that a busy machine disturbs the figures least.
+//! The copy is that of the input and the output, once. All times are the shortest of many short samples taken in turn, so
+//! that a busy machine disturbs the figures least.
+#![forbid(unsafe_code)]
 
 use agentpool::allocation::{Agent, Allotment, Load, Memory, Policy, Snapshot, Spare, allocate};
 use agentpool::units::{MilliGpus, Priority};
+use agentpool_e2e::figures::{Figure, publish};
+use anyhow::Result;
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
@@ -66,7 +68,12 @@ fn sample(agents: usize, mut work: impl FnMut()) -> f64 {
     start.elapsed().as_nanos() as f64 / (rounds * agents) as f64
 }
 
-fn main() {
+/// Measures and publishes.
+///
+/// # Errors
+/// The report cannot be written.
+pub fn run() -> Result<()> {
+    let mut figures = Vec::new();
     let mut smallest = [0.0; CASES.len()];
     for n in SIZES {
         let names: Vec<String> = (0..n).map(|i| format!("agent-{i:06}")).collect();
@@ -109,13 +116,26 @@ fn main() {
         if n == SIZES[0] {
             smallest = best;
         }
-        for ((case, ..), (ns, first)) in CASES.iter().zip(best.iter().zip(smallest)) {
-            println!(
-                "{{\"bench\":\"allocate\",\"case\":\"{case}\",\"agents\":{n},\"ns_per_agent\":{ns:.2},\
-                 \"copy_ns_per_agent\":{copy:.2},\"ratio_to_copy\":{:.2},\"ratio_to_smallest_n\":{:.2}}}",
-                ns / copy,
+        figures.push(Figure::new(
+            format!("copy, {n} agents"),
+            copy,
+            "ns an agent",
+        ));
+        for ((case, policy, _), (ns, first)) in CASES.iter().zip(best.iter().zip(smallest)) {
+            let figure = Figure::new(format!("{case}, {n} agents"), *ns, "ns an agent");
+            let growth = Figure::new(
+                format!("{case}, {n} agents beside {}", SIZES[0]),
                 ns / first,
+                "times",
             );
+            if *policy == Policy::Adaptive {
+                figures.push(figure.at_most(10.0));
+                figures.push(growth.at_most(2.0));
+            } else {
+                figures.push(figure);
+                figures.push(growth);
+            }
         }
     }
+    publish("allocate", figures)
 }
