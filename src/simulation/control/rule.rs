@@ -312,5 +312,5 @@ impl fmt::Display for Rule {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
+#[allow(clippy::unwrap_used, clippy::panic)]
 pub(in crate::simulation) mod tests;

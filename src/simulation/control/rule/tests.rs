@@ -245,3 +245,30 @@ fn round_robin_gives_all_to_one_after_the_other() {
         assert_eq!(wish, Wish::Shares((0..3).map(share).collect()));
     }
 }
+
+/// Two agents with four GPUs each, of which one needs six: whoever watches moves them.
+#[test]
+fn every_rule_for_replicas_moves_gpus_to_the_agent_that_needs_them() {
+    let mut pods = scenario("{type: WholeGPU}", &[52.0, 8.0], nodes());
+    pods.seconds = 3000.0;
+    let mean = |rule: &Rule| {
+        let mut controller = rule.build(&pods).unwrap();
+        let outcome =
+            crate::simulation::run(&pods, controller.as_mut(), rule.name(), 1, &mut |_| {});
+        let outcome = outcome.unwrap_or_else(|e| panic!("{rule}: {e}"));
+        (outcome.agents[0].latency.mean().unwrap(), outcome.moves)
+    };
+    let (held, moves) = mean(&Rule::Hold);
+    assert_eq!(moves, 0);
+    for rule in [
+        "static-proportional",
+        "hpa",
+        "keda",
+        "knative",
+        "wva",
+        "dynamo",
+    ] {
+        let (moved, moves) = mean(&Rule::parse(rule).unwrap());
+        assert!(moved < held / 2.0 && moves > 0, "{rule}: {moved} of {held}");
+    }
+}
