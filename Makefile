@@ -17,10 +17,11 @@ help: ## Says what there is.
 
 .PHONY: demo
 demo: ## Four agents on 8 GPUs beside a static twin, about 90 s after the first build. SCENE=paper: one time-sliced GPU.
-	@echo "demo: builds etcd, Kubernetes, kubectl and KWOK from source, then AgentPool; only what is missing or changed."
+	@echo "demo: builds AgentPool, then etcd, Kubernetes, kubectl and KWOK from source; only what is missing or changed."
 	@echo "      Cold that took 5 min 10 s plus 575 s of CPU time for Rust, on 2 cores. The demo itself takes about 95 s."
-	@e2e/controlplane/build.sh core
 	@$(CARGO) build --locked --workspace --bin agentpool --bin demo
+	@$(TARGET)/debug/demo --check
+	@e2e/controlplane/build.sh core
 	@echo
 	@$(TARGET)/debug/demo
 

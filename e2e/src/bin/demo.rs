@@ -2,9 +2,7 @@
 #![forbid(unsafe_code)]
 
 use std::process::ExitCode;
-use std::time::Duration;
 
-use agentpool::units::parse_duration;
 use agentpool_e2e::demo::{self, scene};
 use anyhow::Result;
 use clap::Parser;
@@ -19,23 +17,34 @@ struct Arguments {
     #[arg(long, env = "SCENE", default_value = "drift")]
     scene: String,
     /// How long the load lasts: 10s to 1h.
-    #[arg(long, env = "LENGTH", default_value = "60s", value_parser = duration)]
-    length: Duration,
+    #[arg(long, env = "LENGTH", default_value = "60s")]
+    length: String,
     /// From the binding of a pod to its Ready: 0s to 5m.
-    #[arg(long, env = "READY", default_value = "2s", value_parser = duration)]
-    ready: Duration,
-    /// Draws arrivals and work; the same seed gives the same requests.
-    #[arg(long, env = "SEED", default_value_t = 1)]
-    seed: u64,
-}
-
-fn duration(text: &str) -> Result<Duration, String> {
-    parse_duration(text).map_err(|error| error.to_string())
+    #[arg(long, env = "READY", default_value = "2s")]
+    ready: String,
+    /// Draws arrivals and work; the same seed gives the same requests. A whole number.
+    #[arg(long, env = "SEED", default_value = "1")]
+    seed: String,
+    /// Only says whether the choice is possible, before anything is built for it.
+    #[arg(long)]
+    check: bool,
 }
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    match run(Arguments::parse()).await {
+    let asked = Arguments::parse();
+    let choice = scene::Choice::read(&asked.scene, &asked.length, &asked.ready, &asked.seed);
+    let choice = match choice {
+        Ok(choice) => choice,
+        Err(error) => {
+            eprintln!("demo: {error:#}");
+            return ExitCode::from(2);
+        }
+    };
+    if asked.check {
+        return ExitCode::SUCCESS;
+    }
+    match run(&choice).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("demo: {error:#}");
@@ -44,13 +53,8 @@ async fn main() -> ExitCode {
     }
 }
 
-async fn run(arguments: Arguments) -> Result<()> {
-    let scene = scene::Scene::choose(&scene::Choice {
-        scene: arguments.scene,
-        length: arguments.length,
-        ready: arguments.ready,
-        seed: arguments.seed,
-    })?;
+async fn run(choice: &scene::Choice) -> Result<()> {
+    let scene = scene::Scene::of(choice);
     println!("{}\n", scene.story);
     demo::run(scene).await
 }

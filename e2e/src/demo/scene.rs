@@ -1,8 +1,10 @@
 //! What is shown: nodes, agents, the pool, and the load.
 
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use anyhow::{Result, bail};
+use agentpool::units::parse_duration;
+use anyhow::{Result, anyhow, bail};
 use serde_json::{Value, json};
 
 use crate::controlplane::nodes::{A100_80, NodeSpec, T4};
@@ -24,20 +26,55 @@ const DRIFTING_SPEED: f64 = 15.0;
 /// How long the rate of an agent stays, there: ten minutes of the real trace.
 const DRIFTING_WINDOW: f64 = 20.0;
 
+/// How long the load may last.
+const LENGTHS: RangeInclusive<Duration> = Duration::from_secs(10)..=Duration::from_secs(3600);
 /// The longest time to Ready that may be chosen.
 pub const MAX_READY: Duration = Duration::from_secs(300);
 
 /// What the user may choose.
 #[derive(Clone, Debug)]
 pub struct Choice {
-    /// `drift` or `paper`.
-    pub scene: String,
+    scene: fn(&Choice) -> Scene,
     /// How long the load lasts.
-    pub length: Duration,
+    length: Duration,
     /// From the binding of a pod to its Ready.
-    pub ready: Duration,
+    ready: Duration,
     /// Draws arrivals and work.
-    pub seed: u64,
+    seed: u64,
+}
+
+impl Choice {
+    /// Reads what was asked for, as the variables of `make demo` have it.
+    ///
+    /// # Errors
+    /// A value that is not possible: the variable, the value, and what would be right.
+    pub fn read(scene: &str, length: &str, ready: &str, seed: &str) -> Result<Self> {
+        Ok(Self {
+            scene: match scene {
+                "drift" => drift,
+                "paper" => paper,
+                _ => bail!("SCENE is {scene:?}: there are drift (the default) and paper"),
+            },
+            length: between("LENGTH", length, LENGTHS)?,
+            ready: between("READY", ready, Duration::ZERO..=MAX_READY)?,
+            seed: seed.parse().map_err(|_| {
+                anyhow!(
+                    "SEED is {seed:?}: a whole number is possible, 0 to {}",
+                    u64::MAX
+                )
+            })?,
+        })
+    }
+}
+
+fn between(variable: &str, text: &str, range: RangeInclusive<Duration>) -> Result<Duration> {
+    parse_duration(text)
+        .ok()
+        .filter(|value| range.contains(value))
+        .ok_or_else(|| {
+            let (least, most) = (duration(*range.start()), duration(*range.end()));
+            anyhow!("{variable} is {text:?}: {least} to {most} is possible, as 90s, 1500ms or 2m")
+        })
 }
 
 /// A scene.
@@ -63,21 +100,8 @@ pub struct Scene {
 
 impl Scene {
     /// The scene that was asked for.
-    ///
-    /// # Errors
-    /// There is none of this name, or a number is out of range; the message says what there is.
-    pub fn choose(choice: &Choice) -> Result<Self> {
-        if !(10..=3600).contains(&choice.length.as_secs()) {
-            bail!("LENGTH is {:?}: 10s to 1h is possible", choice.length);
-        }
-        if choice.ready > MAX_READY {
-            bail!("READY is {:?}: at most 5m is possible", choice.ready);
-        }
-        match choice.scene.as_str() {
-            "drift" => Ok(drift(choice)),
-            "paper" => Ok(paper(choice)),
-            other => bail!("SCENE is '{other}': there are 'drift' (the default) and 'paper'"),
-        }
+    pub fn of(choice: &Choice) -> Self {
+        (choice.scene)(choice)
     }
 
     /// The Deployment of an agent in a namespace, on that namespace's nodes.
@@ -245,36 +269,55 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
 
-    fn choice(scene: &str) -> Choice {
-        Choice {
-            scene: scene.to_owned(),
-            length: Duration::from_secs(60),
-            ready: Duration::from_secs(2),
-            seed: 1,
+    #[test]
+    fn what_is_not_possible_is_refused_with_the_variable_the_value_and_what_is() {
+        let refused = [
+            (
+                ["mig", "60s", "2s", "1"],
+                ["SCENE", "\"mig\"", "drift", "paper"],
+            ),
+            (
+                ["drift", "0s", "2s", "1"],
+                ["LENGTH", "\"0s\"", "10s", "3600s"],
+            ),
+            (
+                ["drift", "long", "2s", "1"],
+                ["LENGTH", "\"long\"", "10s", "90s"],
+            ),
+            (
+                ["drift", "2h", "2s", "1"],
+                ["LENGTH", "\"2h\"", "10s", "3600s"],
+            ),
+            (
+                ["drift", "60s", "6m", "1"],
+                ["READY", "\"6m\"", "0s", "300s"],
+            ),
+            (
+                ["drift", "60s", "2s", "x"],
+                ["SEED", "\"x\"", "whole number", "0 to"],
+            ),
+            (
+                ["drift", "60s", "2s", "-1"],
+                ["SEED", "\"-1\"", "whole number", "0 to"],
+            ),
+            (
+                ["drift", "60s", "2s", ""],
+                ["SEED", "\"\"", "whole number", "0 to"],
+            ),
+        ];
+        for ([scene, length, ready, seed], words) in refused {
+            let error = Choice::read(scene, length, ready, seed).unwrap_err();
+            let error = error.to_string();
+            for word in words {
+                assert!(error.contains(word), "{word} is not in: {error}");
+            }
         }
-    }
-
-    #[test]
-    fn an_unknown_scene_is_refused_with_those_there_are() {
-        let error = Scene::choose(&choice("mig")).unwrap_err().to_string();
-        assert!(
-            error.contains("mig") && error.contains("drift") && error.contains("paper"),
-            "{error}"
-        );
-    }
-
-    #[test]
-    fn a_length_of_nothing_is_refused_with_what_is_possible() {
-        let mut choice = choice("drift");
-        choice.length = Duration::ZERO;
-        let error = Scene::choose(&choice).unwrap_err().to_string();
-        assert!(error.contains("10s to 1h"), "{error}");
     }
 
     #[test]
     fn both_scenes_have_four_agents_and_two_lanes_that_do_not_mix() {
         for name in ["drift", "paper"] {
-            let scene = Scene::choose(&choice(name)).unwrap();
+            let scene = Scene::of(&Choice::read(name, "60s", "2s", "1").unwrap());
             assert_eq!(
                 (scene.workloads.len(), scene.loads.len(), scene.nodes.len()),
                 (4, 4, 2)

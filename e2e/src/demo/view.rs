@@ -177,7 +177,6 @@ mod tests {
     use super::*;
     use crate::demo::frame::Seen;
     use crate::demo::scene::Choice;
-    use std::time::Duration;
 
     fn frame() -> Frame {
         let row = |name: &str, replicas| Row {
@@ -202,13 +201,7 @@ mod tests {
     }
 
     fn scene() -> Scene {
-        Scene::choose(&Choice {
-            scene: "drift".to_owned(),
-            length: Duration::from_secs(60),
-            ready: Duration::from_secs(2),
-            seed: 1,
-        })
-        .unwrap()
+        Scene::of(&Choice::read("drift", "60s", "2s", "1").unwrap())
     }
 
     #[test]
