@@ -11,8 +11,9 @@ use agentpool_e2e::controlplane::{ControlPlane, Options};
 use agentpool_e2e::operator::{OperatorRunner, RunnerOptions, operator_binary};
 use agentpool_e2e::{install, wait};
 use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
-use kube::api::{Patch, PatchParams};
+use kube::api::{ListParams, Patch, PatchParams};
 use kube::{Api, Client, ResourceExt};
 use serde_json::json;
 
@@ -174,6 +175,9 @@ async fn marked_workload(client: &Client) -> Api<Deployment> {
             "agents": [{
                 "name": "worker", "workloadRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "worker"},
                 "priority": "High", "minShare": "1", "replicas": {"min": 1, "max": 4}, "model": {"requestsPerSecondPerGpu": "10"},
+            }, {
+                "name": "cut", "workloadRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "cut"},
+                "priority": "Low", "minShare": "0", "replicas": {"min": 1, "max": 4}, "model": {"requestsPerSecondPerGpu": "10"},
             }],
         },
     });
@@ -196,6 +200,55 @@ async fn marked_workload(client: &Client) -> Api<Deployment> {
         .unwrap();
     deployments
 }
+
+/// What the swap of Deployment `cut` was to leave and to go to.
+const SWAP: (&str, &str) = ("nvidia.com/mig-3g.40gb", "nvidia.com/mig-2g.20gb");
+
+/// A workload as the middle of a swap leaves it: at no replicas, asking for what it had, which a stranger has taken since.
+async fn cut_workload(client: &Client) {
+    let node = NodeSpec::mig("mig", A100_80, 1, &[("3g.40gb", 1), ("2g.20gb", 1)]).unwrap();
+    Nodes::new(client.clone()).add(&node).await.unwrap();
+    let (from, to) = SWAP;
+    let restore = json!({"replicas": 1, "from": from, "to": to, "toReplicas": 1}).to_string();
+    let notes = json!({"agentpool.dev/restore": restore, "agentpool.dev/pool": "agents/pool"});
+    for (name, replicas, annotations) in [("stranger", 1, json!({})), ("cut", 0, notes)] {
+        let workload = json!({
+            "apiVersion": "apps/v1", "kind": "Deployment",
+            "metadata": {"name": name, "namespace": "agents", "annotations": annotations},
+            "spec": {"replicas": replicas, "selector": {"matchLabels": {"app": name}}, "template": {
+                "metadata": {"labels": {"app": name}},
+                "spec": {"containers": [{"name": "server", "image": "none", "resources": {"limits": {from: "1"}}}]}}},
+        });
+        install::apply(client, workload).await.unwrap();
+    }
+    let deployments: Api<Deployment> = Api::namespaced(client.clone(), "agents");
+    let taken = wait::until(LIMIT, "a stranger has what it had", async || {
+        let status = deployments.get("stranger").await?.status;
+        Ok(status.and_then(|s| s.ready_replicas).filter(|n| *n == 1))
+    });
+    taken.await.unwrap();
+}
+
+/// Marks a pod of Deployment `worker` as a scale-in does that then never came.
+async fn marked_pod(client: &Client) -> (Api<Pod>, String) {
+    let pods: Api<Pod> = Api::namespaced(client.clone(), "agents");
+    let first = wait::until(LIMIT, "worker has a pod", async || {
+        let pods = pods
+            .list(&ListParams::default().labels("app=worker"))
+            .await?;
+        Ok(pods.items.first().map(ResourceExt::name_any))
+    });
+    let name = first.await.unwrap();
+    let by = PatchParams {
+        field_manager: Some("agentpool/pods".to_owned()),
+        ..PatchParams::default()
+    };
+    let cost = Patch::Merge(json!({"metadata": {"annotations": {COST: "-1000"}}}));
+    pods.patch(&name, &by, &cost).await.unwrap();
+    (pods, name)
+}
+
+const COST: &str = "controller.kubernetes.io/pod-deletion-cost";
 
 fn marks(workload: &Deployment) -> Vec<String> {
     let managers = workload
@@ -243,6 +296,8 @@ async fn an_uninstall_takes_our_marks_off_and_restarts_nothing() {
     let delay = r"podAnnotations.bench\.agentpool\.dev/ready-delay=15s";
     let scene = Scene::install("uninstall", &["replicaCount=1", delay]).await;
     let deployments = marked_workload(&scene.client).await;
+    cut_workload(&scene.client).await;
+    let (pods, marked) = marked_pod(&scene.client).await;
     let before = deployments.get("worker").await.unwrap();
     assert!(!marks(&before).is_empty());
 
@@ -257,7 +312,9 @@ async fn an_uninstall_takes_our_marks_off_and_restarts_nothing() {
     let returned = async {
         let bare = wait::until(LIMIT * 2, "the workload bears no marks", async || {
             let workload = deployments.get("worker").await?;
-            Ok(marks(&workload).is_empty().then_some(workload))
+            let cut = deployments.get("cut").await?;
+            let bare = marks(&workload).is_empty() && marks(&cut).is_empty();
+            Ok(bare.then_some((workload, cut)))
         })
         .await;
         bare.unwrap_or_else(|error| {
@@ -265,7 +322,7 @@ async fn an_uninstall_takes_our_marks_off_and_restarts_nothing() {
             panic!("{error}\n{}", logs.join("\n"));
         })
     };
-    let (output, bare) = tokio::join!(
+    let (output, (bare, cut)) = tokio::join!(
         scene.helm(&["uninstall", "agentpool", "--timeout=2m"]),
         returned
     );
@@ -274,6 +331,16 @@ async fn an_uninstall_takes_our_marks_off_and_restarts_nothing() {
     assert_eq!(bare.spec.as_ref().unwrap().replicas, Some(3), "values stay");
     let template = |workload: &Deployment| workload.spec.as_ref().unwrap().template.clone();
     assert_eq!(template(&bare), template(&before), "nothing restarts");
+    let pod = pods.get(&marked).await.unwrap();
+    assert!(
+        !pod.annotations().contains_key(COST),
+        "a stale mark would steer the next scale-in"
+    );
+    let spec = cut.spec.unwrap();
+    assert_eq!(spec.replicas, Some(1), "no agent is left at zero");
+    let asks = spec.template.spec.unwrap().containers.remove(0).resources;
+    let asks: Vec<String> = asks.unwrap().limits.unwrap().into_keys().collect();
+    assert_eq!(asks, [SWAP.1], "what it had is taken: it gets what is free");
     let by_the_job = job
         .all_instances()
         .iter()

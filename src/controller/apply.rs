@@ -1,6 +1,6 @@
 //! Carries out the steps of a plan. Idempotent: every step states what it expects to find, and is decided anew when it is not so.
 
-use super::cache::{Caches, Record, WorkloadRecord, key, version};
+use super::cache::{Caches, Workload, WorkloadRecord};
 use super::observe::{AgentView, View};
 use super::reverts::Count;
 use super::write::{GPU_MANAGER, PODS_MANAGER, WriteError, Writer};
@@ -8,15 +8,11 @@ use crate::api::{ValidAgent, ValidPool, WorkloadKind, annotations};
 use crate::sharing::Step;
 use crate::telemetry::WriteKind;
 use crate::units::GpuResource;
-use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
 use k8s_openapi::api::core::v1::Pod;
-use kube::Resource;
 use kube::api::Api;
-use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
-use std::fmt::Debug;
 
 /// The cost of a pod that a scale-in is to take first. Pods without the annotation cost 0; lower dies first.
 const VICTIM_COST: &str = "-1000";
@@ -75,42 +71,25 @@ impl Applier<'_> {
             return Ok(());
         };
         let note = json!({ annotations::REVERTS: json!(count).to_string(), annotations::POOL: self.pool.key() });
-        let (client, namespace) = (self.writer.client().clone(), self.pool.namespace.as_str());
+        let name = agent.workload.as_str();
         match agent.kind {
-            WorkloadKind::Deployment => {
-                self.note(
-                    &Api::<Deployment>::namespaced(client, namespace),
-                    &agent.workload,
-                    note,
-                )
-                .await
-            }
-            WorkloadKind::StatefulSet => {
-                self.note(
-                    &Api::<StatefulSet>::namespaced(client, namespace),
-                    &agent.workload,
-                    note,
-                )
-                .await
-            }
+            WorkloadKind::Deployment => self.note(&self.api::<Deployment>(), name, note).await,
+            WorkloadKind::StatefulSet => self.note(&self.api::<StatefulSet>(), name, note).await,
         }
     }
 
-    async fn on<K>(
+    fn api<K: Workload>(&self) -> Api<K> {
+        Api::namespaced(self.writer.client().clone(), &self.pool.namespace)
+    }
+
+    async fn on<K: Workload>(
         &self,
         index: usize,
         agent: &ValidAgent,
         view: &AgentView,
         step: &Step,
-    ) -> Result<Option<Done>, WriteError>
-    where
-        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
-            + Clone
-            + DeserializeOwned
-            + Debug,
-        WorkloadRecord: Record<K>,
-    {
-        let api = Api::<K>::namespaced(self.writer.client().clone(), &self.pool.namespace);
+    ) -> Result<Option<Done>, WriteError> {
+        let api = self.api::<K>();
         let Some(workload) = view.workload.as_deref() else {
             return Ok(None);
         };
@@ -142,7 +121,7 @@ impl Applier<'_> {
             Step::Scale {
                 from, to, victims, ..
             } => {
-                if agent.kind == WorkloadKind::Deployment {
+                if K::KIND == WorkloadKind::Deployment {
                     self.mark(view, victims).await?;
                 }
                 let version = self.writer.scale(&api, name, *from, *to).await?;
@@ -150,7 +129,7 @@ impl Applier<'_> {
                     replicas: *to,
                     ..workload.clone()
                 };
-                self.caches.workloads(agent.kind).put(
+                self.caches.workloads(K::KIND).put(
                     (self.pool.namespace.clone(), name.to_owned()),
                     version,
                     record,
@@ -172,7 +151,7 @@ impl Applier<'_> {
                     .writer
                     .json_patch(WriteKind::GpuRequest, GPU_MANAGER, &api, name, operations)
                     .await?;
-                self.remember_answer(agent.kind, object);
+                self.caches.remember(object);
                 let before: Vec<&str> = remove.keys().map(GpuResource::as_str).collect();
                 done(
                     "GpuRequestChanged",
@@ -183,37 +162,19 @@ impl Applier<'_> {
     }
 
     /// Writes our annotations on a workload; null removes one.
-    async fn note<K>(&self, api: &Api<K>, name: &str, notes: Value) -> Result<(), WriteError>
-    where
-        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
-            + Clone
-            + DeserializeOwned
-            + Debug,
-        WorkloadRecord: Record<K>,
-    {
+    async fn note<K: Workload>(
+        &self,
+        api: &Api<K>,
+        name: &str,
+        notes: Value,
+    ) -> Result<(), WriteError> {
         let body = json!({ "metadata": { "annotations": notes } });
         let object = self
             .writer
             .merge(WriteKind::Annotation, GPU_MANAGER, api, name, body)
             .await?;
-        let kind = if K::kind(&()) == "Deployment" {
-            WorkloadKind::Deployment
-        } else {
-            WorkloadKind::StatefulSet
-        };
-        self.remember_answer(kind, object);
+        self.caches.remember(object);
         Ok(())
-    }
-
-    fn remember_answer<K>(&self, kind: WorkloadKind, object: K)
-    where
-        K: Resource<DynamicType = ()>,
-        WorkloadRecord: Record<K>,
-    {
-        let (key, version) = (key(object.meta()), version(object.meta()));
-        if let Some(record) = WorkloadRecord::of(object) {
-            self.caches.workloads(kind).put(key, version, record);
-        }
     }
 
     /// Marks the pods that the coming scale-in is to take, and unmarks those that an earlier one was to take.

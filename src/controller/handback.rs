@@ -12,8 +12,7 @@ pub use all::{HandBackError, Returned, hand_back_all, wait_for_no_pods};
 
 use self::ending::{Ending, ending, free};
 use super::apply::{pointer, retarget};
-use super::cache::{Record, WorkloadRecord};
-use super::config::Scope;
+use super::cache::{Caches, Key, Workload, WorkloadRecord};
 use super::shared::Shared;
 use super::write::{
     GPU_MANAGER, PODS_MANAGER, REPLICAS_MANAGER, STATUS_MANAGER, WriteError, Writer,
@@ -21,15 +20,11 @@ use super::write::{
 use crate::api::{WorkloadKind, annotations};
 use crate::sharing::Restore;
 use crate::telemetry::WriteKind;
-use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
-use kube::Resource;
 use kube::api::Api;
 use kube::core::ObjectMeta;
-use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
-use std::fmt::Debug;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -64,46 +59,54 @@ pub async fn sweep(shared: Arc<Shared>) {
 }
 
 async fn round(shared: &Shared, mut seen: Orphans) -> Orphans {
+    let hands = Hands {
+        writer: &shared.writer,
+        caches: &shared.caches,
+        nodes_hidden: shared.nodes_hidden(),
+    };
     let mut still = Orphans::new();
-    for kind in [WorkloadKind::Deployment, WorkloadKind::StatefulSet] {
-        for ((namespace, name), record) in shared.caches.workloads(kind).all() {
-            if !is_marked(&record) || shared.claims.is_claimed(&namespace, kind, &name) {
-                continue;
-            }
-            let key = (kind, namespace, name);
-            let sightings = seen.remove(&key).unwrap_or(0) + 1;
-            if sightings >= SIGHTINGS {
-                let (namespace, name) = (key.1.as_str(), key.2.as_str());
-                let patient = sightings < PATIENCE;
-                let result = match kind {
-                    WorkloadKind::Deployment => {
-                        end::<Deployment>(shared, namespace, name, &record, patient).await
-                    }
-                    WorkloadKind::StatefulSet => {
-                        end::<StatefulSet>(shared, namespace, name, &record, patient).await
-                    }
-                };
-                match result {
-                    Ok(true) => {
-                        tracing::info!(namespace, name, "handed back: no pool names it any more")
-                    }
-                    Ok(false) => {
-                        tracing::info!(
-                            namespace,
-                            name,
-                            "stopped in the middle of a swap: handed back once it has a place"
-                        )
-                    }
-                    Err(error) if error.is_race() => {}
-                    Err(error) => {
-                        tracing::warn!(namespace, name, %error, "cannot be handed back now; trying again")
-                    }
+    for (kind, (namespace, name), record) in marked(&shared.caches) {
+        if shared.claims.is_claimed(&namespace, kind, &name) {
+            continue;
+        }
+        let key = (kind, namespace, name);
+        let sightings = seen.remove(&key).unwrap_or(0) + 1;
+        if sightings >= SIGHTINGS {
+            let (namespace, name) = (key.1.as_str(), key.2.as_str());
+            match hands
+                .end(namespace, name, &record, sightings < PATIENCE)
+                .await
+            {
+                Ok(true) => {
+                    tracing::info!(namespace, name, "handed back: no pool names it any more")
+                }
+                Ok(false) => {
+                    tracing::info!(
+                        namespace,
+                        name,
+                        "stopped in the middle of a swap: handed back once it has a place"
+                    )
+                }
+                Err(error) if error.is_race() => {}
+                Err(error) => {
+                    tracing::warn!(namespace, name, %error, "cannot be handed back now; trying again")
                 }
             }
-            still.insert(key, sightings);
         }
+        still.insert(key, sightings);
     }
     still
+}
+
+/// Workloads that bear our marks.
+fn marked(caches: &Caches) -> impl Iterator<Item = (WorkloadKind, Key, Arc<WorkloadRecord>)> {
+    [WorkloadKind::Deployment, WorkloadKind::StatefulSet]
+        .into_iter()
+        .flat_map(|kind| {
+            let all = caches.workloads(kind).all().into_iter();
+            all.map(move |(key, record)| (kind, key, record))
+        })
+        .filter(|(_, _, record)| is_marked(record))
 }
 
 fn is_marked(record: &WorkloadRecord) -> bool {
@@ -114,55 +117,6 @@ fn is_marked(record: &WorkloadRecord) -> bool {
             .any(|o| MANAGERS.contains(&o.manager.as_str()))
 }
 
-/// Hands one workload back, or brings it nearer to where it can be; says whether it is handed back. After a long wait in vain a workload
-/// that was left at zero replicas is handed back all the same: a pod that waits is better seen than none.
-async fn end<K>(
-    shared: &Shared,
-    namespace: &str,
-    name: &str,
-    record: &WorkloadRecord,
-    patient: bool,
-) -> Result<bool, WriteError>
-where
-    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
-        + Clone
-        + DeserializeOwned
-        + Debug,
-    WorkloadRecord: Record<K>,
-{
-    if let Some(restore) = cut(record)
-        && !shared.nodes_hidden()
-    {
-        match ending(record, &restore, |resource| free(&shared.caches, resource)) {
-            Ending::Wait if patient => return Ok(false),
-            Ending::Retarget {
-                container,
-                remove,
-                resource,
-                count,
-            } => {
-                let api = Api::<K>::namespaced(shared.writer.client().clone(), namespace);
-                let pool = record
-                    .notes
-                    .get(annotations::POOL)
-                    .map_or("", String::as_str);
-                let operations = retarget(pool, record, container, &remove, &resource, count);
-                let kind = WriteKind::GpuRequest;
-                shared
-                    .writer
-                    .json_patch(kind, GPU_MANAGER, &api, name, operations)
-                    .await?;
-                return Ok(false);
-            }
-            Ending::Wait | Ending::Start => {}
-        }
-    }
-    // First, so that what fails here is tried again for as long as the workload itself is ours.
-    marks::take_off(&shared.writer, namespace, record).await?;
-    hand_back::<K>(&shared.writer, namespace, name, record).await?;
-    Ok(true)
-}
-
 /// What was written before a swap of this workload began, when it stands at zero replicas because of it.
 fn cut(record: &WorkloadRecord) -> Option<Restore> {
     let note = record.notes.get(annotations::RESTORE)?;
@@ -171,44 +125,106 @@ fn cut(record: &WorkloadRecord) -> Option<Restore> {
         .filter(|_| record.replicas == 0)
 }
 
-/// Hands one workload back.
-///
-/// # Errors
-/// When a write was refused, lost a race or got no answer.
-async fn hand_back<K>(
-    writer: &Writer,
-    namespace: &str,
-    name: &str,
-    record: &WorkloadRecord,
-) -> Result<(), WriteError>
-where
-    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
-        + Clone
-        + DeserializeOwned
-        + Debug,
-    WorkloadRecord: Record<K>,
-{
-    let api = Api::<K>::namespaced(writer.client().clone(), namespace);
-    if let Some(restore) = cut(record) {
-        let swapped = record
-            .containers
-            .iter()
-            .any(|c| c.gpus().keys().any(|r| r.as_str() == restore.to));
-        let replicas = if swapped {
-            restore.to_replicas
-        } else {
-            restore.replicas
-        };
-        writer.scale(&api, name, 0, replicas.max(1)).await?;
+/// Whoever hands back: with what it writes, and what it knows.
+struct Hands<'a> {
+    writer: &'a Writer,
+    /// Takes the answers, so that the next workload does not get what this one has taken.
+    caches: &'a Caches,
+    /// What is free cannot be known: a cut swap goes back to what it had.
+    nodes_hidden: bool,
+}
+
+impl Hands<'_> {
+    /// Hands one workload back, or brings it nearer to where it can be; says whether it is handed back. After a long wait in vain a
+    /// workload that was left at zero replicas is handed back all the same: a pod that waits is better seen than none.
+    async fn end(
+        &self,
+        namespace: &str,
+        name: &str,
+        record: &WorkloadRecord,
+        patient: bool,
+    ) -> Result<bool, WriteError> {
+        match record.kind {
+            WorkloadKind::Deployment => {
+                self.end_of::<Deployment>(namespace, name, record, patient)
+                    .await
+            }
+            WorkloadKind::StatefulSet => {
+                self.end_of::<StatefulSet>(namespace, name, record, patient)
+                    .await
+            }
+        }
     }
-    let object = writer.read(api.get(name)).await?;
-    let operations = give_up(object.meta());
-    if !operations.is_empty() {
-        writer
-            .json_patch(WriteKind::HandBack, GPU_MANAGER, &api, name, operations)
-            .await?;
+
+    async fn end_of<K: Workload>(
+        &self,
+        namespace: &str,
+        name: &str,
+        record: &WorkloadRecord,
+        patient: bool,
+    ) -> Result<bool, WriteError> {
+        let api = Api::<K>::namespaced(self.writer.client().clone(), namespace);
+        if let Some(restore) = cut(record)
+            && !self.nodes_hidden
+        {
+            match ending(record, &restore, |resource| free(self.caches, resource)) {
+                Ending::Wait if patient => return Ok(false),
+                Ending::Retarget {
+                    container,
+                    remove,
+                    resource,
+                    count,
+                } => {
+                    let pool = record.notes.get(annotations::POOL);
+                    let pool = pool.map_or("", String::as_str);
+                    let operations = retarget(pool, record, container, &remove, &resource, count);
+                    let kind = WriteKind::GpuRequest;
+                    let object = self
+                        .writer
+                        .json_patch(kind, GPU_MANAGER, &api, name, operations)
+                        .await?;
+                    self.caches.remember(object);
+                    return Ok(false);
+                }
+                Ending::Wait | Ending::Start => {}
+            }
+        }
+        // First, so that what fails here is tried again for as long as the workload itself is ours.
+        marks::take_off(self.writer, namespace, record).await?;
+        self.hand_back(&api, name, record).await?;
+        Ok(true)
     }
-    Ok(())
+
+    async fn hand_back<K: Workload>(
+        &self,
+        api: &Api<K>,
+        name: &str,
+        record: &WorkloadRecord,
+    ) -> Result<(), WriteError> {
+        if let Some(restore) = cut(record) {
+            let swapped = record
+                .containers
+                .iter()
+                .any(|c| c.gpus().keys().any(|r| r.as_str() == restore.to));
+            let replicas = if swapped {
+                restore.to_replicas
+            } else {
+                restore.replicas
+            };
+            self.writer.scale(api, name, 0, replicas.max(1)).await?;
+        }
+        let mut object = self.writer.read(api.get(name)).await?;
+        let operations = give_up(object.meta());
+        if !operations.is_empty() {
+            let kind = WriteKind::HandBack;
+            object = self
+                .writer
+                .json_patch(kind, GPU_MANAGER, api, name, operations)
+                .await?;
+        }
+        self.caches.remember(object);
+        Ok(())
+    }
 }
 
 /// The JSON patch that removes our entries from `managedFields`, and our annotations. It holds only for the version it was made for.

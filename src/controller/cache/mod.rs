@@ -17,7 +17,7 @@ pub use node::NodeRecord;
 pub use pod::PodRecord;
 pub use store::{Key, Store};
 pub use usage::Usage;
-pub use workload::{ContainerRecord, FieldOwner, UpdateStrategy, WorkloadRecord};
+pub use workload::{ContainerRecord, FieldOwner, UpdateStrategy, Workload, WorkloadRecord};
 
 use crate::api::WorkloadKind;
 use crate::units::GpuResource;
@@ -50,6 +50,15 @@ impl Caches {
             WorkloadKind::Deployment => &self.deployments,
             WorkloadKind::StatefulSet => &self.stateful_sets,
         }
+    }
+
+    /// Takes the answer to a write, so that nothing is decided on the state before it.
+    pub fn remember<K: Workload>(&self, object: K) {
+        let (key, version) = (key(object.meta()), version(object.meta()));
+        match object.record() {
+            Some(record) => self.workloads(K::KIND).put(key, version, record),
+            None => self.workloads(K::KIND).remove(&key),
+        };
     }
 
     /// Every cache has been filled once. Nothing is decided on a partial view.

@@ -1,13 +1,34 @@
 use super::{Record, gpu_resources};
 use crate::api::WorkloadKind;
 use crate::units::GpuResource;
+use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
 use k8s_openapi::api::core::v1::{Container, PodTemplateSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{
     LabelSelector, ManagedFieldsEntry, ObjectMeta,
 };
+use kube::Resource;
 use kube::core::Selector;
+use serde::de::DeserializeOwned;
 use std::collections::BTreeMap;
+use std::fmt::Debug;
+
+/// A type of workload that an agent can have.
+pub trait Workload:
+    Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned
+{
+    /// Which it is.
+    const KIND: WorkloadKind;
+
+    /// What is kept of it; `None` when it asks for no GPU and bears no mark of ours.
+    fn record(self) -> Option<WorkloadRecord>;
+}
+
+impl<K: Workload> Record<K> for WorkloadRecord {
+    fn of(object: K) -> Option<Self> {
+        object.record()
+    }
+}
 
 /// A Deployment or StatefulSet whose template asks for GPUs.
 #[derive(Debug, Clone, PartialEq)]
@@ -221,25 +242,27 @@ impl WorkloadRecord {
     }
 }
 
-impl Record<Deployment> for WorkloadRecord {
-    fn of(object: Deployment) -> Option<Self> {
-        let spec = object.spec.as_ref()?;
+impl Workload for Deployment {
+    const KIND: WorkloadKind = WorkloadKind::Deployment;
+
+    fn record(self) -> Option<WorkloadRecord> {
+        let spec = self.spec.as_ref()?;
         let parts = Parts {
-            kind: WorkloadKind::Deployment,
-            meta: &object.metadata,
+            kind: Self::KIND,
+            meta: &self.metadata,
             template: &spec.template,
             replicas: spec.replicas,
             selector: spec.selector.clone(),
         };
         let mut record = parts.record()?;
-        let status = object.status.clone().unwrap_or_default();
+        let status = self.status.clone().unwrap_or_default();
         record.paused = spec.paused.unwrap_or(false);
         if spec.strategy.as_ref().and_then(|s| s.type_.as_deref()) == Some("Recreate") {
             record.strategy = UpdateStrategy::Recreate;
         }
         // More pods than updated ones means that pods of an older template are still there; scaling alone does not do that.
         let unseen =
-            status.observed_generation.unwrap_or(0) < object.metadata.generation.unwrap_or(0);
+            status.observed_generation.unwrap_or(0) < self.metadata.generation.unwrap_or(0);
         record.rolling =
             unseen || status.replicas.unwrap_or(0) > status.updated_replicas.unwrap_or(0);
         let failure = status
@@ -252,18 +275,20 @@ impl Record<Deployment> for WorkloadRecord {
     }
 }
 
-impl Record<StatefulSet> for WorkloadRecord {
-    fn of(object: StatefulSet) -> Option<Self> {
-        let spec = object.spec.as_ref()?;
+impl Workload for StatefulSet {
+    const KIND: WorkloadKind = WorkloadKind::StatefulSet;
+
+    fn record(self) -> Option<WorkloadRecord> {
+        let spec = self.spec.as_ref()?;
         let parts = Parts {
-            kind: WorkloadKind::StatefulSet,
-            meta: &object.metadata,
+            kind: Self::KIND,
+            meta: &self.metadata,
             template: &spec.template,
             replicas: spec.replicas,
             selector: spec.selector.clone(),
         };
         let mut record = parts.record()?;
-        let status = object.status.clone().unwrap_or_default();
+        let status = self.status.clone().unwrap_or_default();
         let update = spec.update_strategy.as_ref();
         let partition = update
             .and_then(|u| u.rolling_update.as_ref())
@@ -277,7 +302,7 @@ impl Record<StatefulSet> for WorkloadRecord {
             UpdateStrategy::Ordered
         };
         let unseen =
-            status.observed_generation.unwrap_or(0) < object.metadata.generation.unwrap_or(0);
+            status.observed_generation.unwrap_or(0) < self.metadata.generation.unwrap_or(0);
         let between = status.current_revision != status.update_revision
             && status.updated_replicas.unwrap_or(0) < status.replicas;
         record.rolling = unseen || between;
