@@ -12,12 +12,13 @@ use std::time::Duration;
 /// Buckets a window is divided into; extremes are kept per bucket, so a window lasts up to 1/16 longer than declared.
 const BUCKETS: u64 = 16;
 
-/// What planning remembers between ticks: recent recommendations of every agent, for the stabilization windows. Bounded:
-/// 2 × 17 extremes an agent, and only agents of the last plan are kept.
+/// What planning remembers between ticks: recent recommendations of every agent, for the stabilization windows, and since when copies
+/// start or go. Bounded: 2 × 17 extremes an agent, and only agents and copies of the last plan are kept.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Memory {
     agents: BTreeMap<String, History>,
     commitment: Option<Commitment>,
+    under_way: BTreeMap<String, Duration>,
 }
 
 /// A decision that is being carried out. On the way there the cluster looks different from where the decision was made; as
@@ -167,6 +168,20 @@ impl Memory {
     /// Remembers the decision that is being carried out.
     pub(super) fn commit(&mut self, commitment: Commitment) {
         self.commitment = Some(commitment);
+    }
+
+    /// Since when each of these has been there, as far as is remembered; all others are forgotten.
+    pub(super) fn first_seen<'a>(
+        &mut self,
+        present: impl Iterator<Item = &'a String>,
+        now: Duration,
+    ) -> &BTreeMap<String, Duration> {
+        let mut before = std::mem::take(&mut self.under_way);
+        for key in present {
+            let since = before.remove(key).unwrap_or(now);
+            self.under_way.insert(key.clone(), since);
+        }
+        &self.under_way
     }
 
     /// Forgets agents that are no longer in the pool.

@@ -31,6 +31,7 @@ mod quiet;
 mod residents;
 mod resume;
 mod room;
+mod starts;
 mod survey;
 mod swap;
 mod time_slicing;
@@ -106,5 +107,6 @@ pub fn plan(
             decide::decide(&market, surveyed.capacity, decision, &mut memory, now)
         }
     };
-    (planner::plan(&market, decided), memory)
+    let starts = starts::Starts::read(&market, &mut memory, now);
+    (planner::plan(&market, decided, starts), memory)
 }

@@ -8,6 +8,7 @@ use super::decide::Decided;
 use super::ground::{Ground, covers};
 use super::ledger::Ledger;
 use super::market::Market;
+use super::starts::Starts;
 use super::types::{AgentObserved, Hold, HoldReason, Plan, PodState, Quantum, Step};
 use super::victims;
 use crate::units::GpuResource;
@@ -27,10 +28,11 @@ pub(super) struct Planner<'a> {
     urgent: BTreeSet<GpuResource>,
     /// A replica of several GPUs waits for its place: smaller ones of the same resource could spoil it.
     waits: Option<(GpuResource, u32)>,
+    starts: Starts,
 }
 
 /// The steps that may be taken now.
-pub(super) fn plan(market: &Market<'_>, decided: Decided) -> Plan {
+pub(super) fn plan(market: &Market<'_>, decided: Decided, starts: Starts) -> Plan {
     let ground = market.ground;
     let agents = &ground.agents;
     let mut planner = Planner {
@@ -49,6 +51,7 @@ pub(super) fn plan(market: &Market<'_>, decided: Decided) -> Plan {
             .count(),
         urgent: urgent(agents, &decided.quanta),
         waits: None,
+        starts,
     };
     let required = victims::required(market, &decided.quanta);
     let rank = |i: usize| market.shape.agents[i].priority;
@@ -203,13 +206,15 @@ impl Planner<'_> {
             .waits
             .as_ref()
             .is_some_and(|(resource, size)| *resource == quantum.resource && *size > quantum.count);
+        let startable = self.starts.most(wanted);
         let places = if behind {
             0
         } else {
             self.ledger
-                .take(i, &quantum.resource, quantum.count, wanted)
+                .take(i, &quantum.resource, quantum.count, startable)
         };
         if places > 0 {
+            self.starts.begin(&self.market.shape.agents[i].name);
             self.plan.steps.push(Step::Scale {
                 agent: i,
                 from: agent.replicas,
@@ -219,7 +224,16 @@ impl Planner<'_> {
                 victims: Vec::new(),
             });
         }
-        if places < wanted {
+        if places == startable
+            && places < wanted
+            && let Some(before) = self.starts.before()
+        {
+            self.plan.unfinished = true;
+            let message = format!(
+                "{what}, one at a time, the next when {before}: an engine that starts measures the free memory of the whole GPU"
+            );
+            self.hold(i, HoldReason::WaitingForStart, message);
+        } else if places < wanted {
             self.plan.unfinished = true;
             if quantum.count > 1 && self.waits.is_none() {
                 self.waits = Some((quantum.resource.clone(), quantum.count));

@@ -275,11 +275,19 @@ fn overcommitted(cluster: &Cluster, shape: &PoolShape, slices: &[u32]) -> Option
         })
 }
 
+/// Copies that start.
+fn starting(cluster: &Cluster) -> usize {
+    let observed = cluster.observed();
+    let pods = observed.agents.iter().flat_map(|agent| &agent.pods);
+    let starts = |pod: &&Pod| matches!(pod.state, PodState::Pending | PodState::Loading);
+    pods.filter(starts).count()
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 80, max_shrink_iters: 200, ..ProptestConfig::default() })]
 
     #[test]
-    fn copies_never_need_more_memory_than_a_gpu_has_wherever_they_land(case in sliced_pools()) {
+    fn copies_start_one_at_a_time_and_never_need_more_memory_than_a_gpu_has_wherever_they_land(case in sliced_pools()) {
         let token = GpuResource::shared();
         let shapes = case.agents.iter().enumerate().map(|(i, (_, p, memory, max))| {
             with_memory(agent(&format!("a{i}"), priority(*p), 0, *max, 1), *memory)
@@ -306,6 +314,7 @@ proptest! {
                 turns(&mut cluster, &shape, &decision, &mut dice, crashes, 3);
                 let over = overcommitted(&cluster, &shape, &slices);
                 prop_assert!(over.is_none(), "{over:?}");
+                prop_assert!(starting(&cluster) <= 1);
             }
             let outcome = run(&mut cluster, &shape, &decision, &mut dice, crashes);
             assert_settled(&cluster, &outcome.plan);

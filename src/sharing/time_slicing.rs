@@ -246,7 +246,8 @@ mod tests {
         let observed = world(vec![t4("t4", 1)], copies([1; 4]));
         let plan = overload(&paper(), &observed, [50, 50, 850, 50]);
         // 7000 are resident; 3 copies more of 3000 make 16000 of 16384.
-        assert_eq!(scales(&plan), [(2, 1, 4)]);
+        assert_eq!(replicas(&plan)[2], Some(4));
+        assert_eq!(scales(&plan), [(2, 1, 2)], "one at a time");
         let why = plan.memory_bound[2].clone().unwrap();
         assert!(why.contains("19000Mi") && why.contains("16Gi"), "{why}");
     }
@@ -258,13 +259,24 @@ mod tests {
         for pod in &mut agents[2].pods[1..] {
             pod.state = PodState::Terminating;
         }
-        let observed = world(vec![t4("t4", 1)], agents);
-        let plan = overload(&paper(), &observed, [100, 100, 100, 700]);
-        let [(3, 1, to)] = scales(&plan)[..] else {
-            panic!("{:?}", plan.steps);
-        };
-        assert_eq!(to, 3, "13000 are resident: two of 1500 more fit 16384");
-        assert!(plan.unfinished);
+        // 13000 are resident; another 1500 fit 16384, and not 14000. Pods that never go are not waited for any longer.
+        for (memory, steps) in [(16_384, vec![(3, 1, 2)]), (14_000, vec![])] {
+            let node = Node {
+                gpu_memory: Some(Mebibytes(memory)),
+                ..t4("t4", 1)
+            };
+            let observed = world(vec![node], agents.clone());
+            let decision = [100, 100, 100, 700].map(|t| Allotment {
+                target: MilliGpus(t),
+                ..hungry(2 * t)
+            });
+            let plan_at = |memory: &Memory, now| plan(&paper(), &observed, &decision, memory, now);
+            let (waiting, memory) = plan_at(&Memory::default(), Duration::ZERO);
+            assert_eq!(scales(&waiting), []);
+            let (plan, _) = plan_at(&memory, super::super::starts::PATIENCE);
+            assert_eq!(scales(&plan), steps);
+            assert!(plan.unfinished);
+        }
     }
 
     #[test]
@@ -272,7 +284,7 @@ mod tests {
         // 2 GPUs of 10 slices: all of 7000 + 3 x 3000 could sit on one of them.
         let observed = world(vec![t4("t4", 2)], copies([1; 4]));
         let plan = overload(&paper(), &observed, [100, 100, 1700, 100]);
-        assert_eq!(scales(&plan), [(2, 1, 4)]);
+        assert_eq!(replicas(&plan)[2], Some(4));
         assert!(plan.memory_bound[2].is_some());
     }
 

@@ -279,6 +279,8 @@ pub enum HoldReason {
     Stabilizing,
     /// Waits until pods of shrinking agents are gone and their GPUs are free.
     WaitingForCapacity,
+    /// Waits until another copy on time-sliced GPUs is ready or gone: an engine that starts measures the free memory of the whole GPU.
+    WaitingForStart,
     /// Waits for the agent's own rollout or scaling to finish.
     WaitingForRollout,
     /// As many agents as permitted are in a disruptive change already.
@@ -302,6 +304,7 @@ impl HoldReason {
             Self::WithinTolerance => "WithinTolerance",
             Self::Stabilizing => "Stabilizing",
             Self::WaitingForCapacity => "WaitingForCapacity",
+            Self::WaitingForStart => "WaitingForStart",
             Self::WaitingForRollout => "WaitingForRollout",
             Self::DisruptionLimit => "DisruptionLimit",
             Self::SwapNeedsDowntime => "SwapNeedsDowntime",
