@@ -9,6 +9,7 @@ mod events;
 mod handback;
 pub mod leadership;
 mod observe;
+mod outage;
 mod outcome;
 mod pools;
 mod readings;

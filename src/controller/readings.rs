@@ -1,13 +1,14 @@
 //! A pool's signals from tick to tick: reads the pods, keeps one tracker an agent.
 
 use super::observe::View;
+use super::outage::Outage;
 use crate::allocation::Load;
 use crate::api::{Engine, StaleAction, ValidMetrics, ValidPool};
 use crate::signals::dialect::{CustomMetrics, Dialect, Dialects};
-use crate::signals::prometheus::{PodName, Source};
+use crate::signals::prometheus::{Answered, PodName, Source};
 use crate::signals::scrape::{Scraper, Target};
 use crate::signals::{
-    AgentSignal, Fallback, OnStale, Pod, PodSample, Problem, Scrape, Settings, Tracker, after_stale,
+    AgentSignal, Fallback, OnStale, Pod, PodSample, Problem, Settings, Tracker, after_stale,
 };
 use crate::telemetry::{Metrics, ScrapeOutcome};
 use futures::FutureExt;
@@ -27,6 +28,7 @@ const QUERY_EVERY: Duration = Duration::from_secs(5);
 pub struct Readings {
     agents: BTreeMap<String, Reading>,
     queried: Option<Duration>,
+    outage: Outage,
 }
 
 #[derive(Debug)]
@@ -70,6 +72,9 @@ fn settings(pool: &ValidPool) -> Settings {
 impl Readings {
     /// Keeps the trackers of agents that are as they were, starts those of new or changed ones, drops the others.
     pub fn fit(&mut self, pool: &ValidPool) {
+        if pool.prometheus.is_none() {
+            self.outage = Outage::default();
+        }
         let mut kept = std::mem::take(&mut self.agents);
         for agent in &pool.agents {
             let before = kept.remove(&agent.name).filter(|r| {
@@ -136,13 +141,13 @@ impl Readings {
 
     /// One round of queries, all agents at once.
     pub async fn query(
-        &self,
+        &mut self,
         pool: &ValidPool,
         view: &View,
         source: &Source,
         metrics: &Metrics,
     ) -> Samples {
-        let mut queries: Vec<BoxFuture<'_, Vec<Scrape>>> = Vec::new();
+        let mut queries: Vec<BoxFuture<'_, Answered>> = Vec::new();
         for (agent, seen) in pool.agents.iter().zip(&view.agents) {
             let Some(reading) = self.agents.get(&agent.name) else {
                 continue;
@@ -160,9 +165,14 @@ impl Readings {
             );
         }
         let answers = futures::future::join_all(queries).await;
+        // Without pods nothing was asked, and nothing is known of the server.
+        if answers.iter().any(|answer| !answer.scrapes.is_empty()) {
+            let problem = answers.iter().find_map(|answer| answer.failure);
+            self.outage.round(problem);
+        }
         let scrapes = answers
             .into_iter()
-            .flatten()
+            .flat_map(|answer| answer.scrapes)
             .inspect(|scrape| metrics.count_scrape(outcome(&scrape.result)));
         scrapes
             .map(|scrape| (scrape.pod_uid, scrape.result))
@@ -170,7 +180,14 @@ impl Readings {
     }
 
     /// Takes what one round gave.
-    pub fn take(&mut self, pool: &ValidPool, view: &View, samples: &Samples, now: Duration) {
+    pub fn take(
+        &mut self,
+        pool: &ValidPool,
+        view: &View,
+        samples: &Samples,
+        metrics: &Metrics,
+        now: Duration,
+    ) {
         for (agent, seen) in pool.agents.iter().zip(&view.agents) {
             let Some(reading) = self.agents.get_mut(&agent.name) else {
                 continue;
@@ -188,7 +205,10 @@ impl Readings {
             let samples = pods
                 .iter()
                 .filter_map(|pod| samples.get(&pod.uid).map(|result| (&*pod.uid, *result)));
-            reading.tracker.observe(now, &pods, samples);
+            for (pod, problem) in reading.tracker.observe(now, &pods, samples) {
+                metrics.count_signal_gap(problem.reason());
+                tracing::info!(pool = pool.key(), agent = agent.name, %pod, reason = problem.reason(), "{problem}");
+            }
         }
     }
 
@@ -196,6 +216,11 @@ impl Readings {
     pub fn load(&self, agent: &str, now: Duration, window: Duration) -> Load {
         let reading = self.agents.get(agent);
         reading.map_or(Load::Unknown, |r| r.tracker.load(now, window).0)
+    }
+
+    /// Why the pool's metrics server cannot be read, once two rounds in a row have failed.
+    pub fn outage(&self) -> Option<Problem> {
+        self.outage.problem()
     }
 
     /// The signal of every agent over `window`, in the pool's order.

@@ -168,6 +168,15 @@ pub struct PodName {
     pub name: Arc<str>,
 }
 
+/// What one read gave.
+#[derive(Debug)]
+pub struct Answered {
+    /// A result for every pod, in the order asked.
+    pub scrapes: Vec<Scrape>,
+    /// Why the server gave no answer that can be read, where it gave none: no fault of any pod.
+    pub failure: Option<Problem>,
+}
+
 impl Source {
     /// A source; samples carry the clock's time.
     pub fn new(server: Server, limits: Limits, clock: Clock) -> Self {
@@ -180,18 +189,19 @@ impl Source {
         }
     }
 
-    /// Reads the pods of one namespace: a result for every pod, in the order of `pods`.
-    pub async fn read(
-        &self,
-        namespace: &str,
-        pods: &[PodName],
-        dialects: &Dialects,
-    ) -> Vec<Scrape> {
-        let mut scrapes = Vec::with_capacity(pods.len());
+    /// Reads the pods of one namespace.
+    pub async fn read(&self, namespace: &str, pods: &[PodName], dialects: &Dialects) -> Answered {
+        let mut answered = Answered {
+            scrapes: Vec::with_capacity(pods.len()),
+            failure: None,
+        };
         for pods in pods.chunks(PODS_A_QUERY) {
-            scrapes.extend(self.read_some(namespace, pods, dialects).await);
+            let failure = self
+                .read_some(namespace, pods, dialects, &mut answered.scrapes)
+                .await;
+            answered.failure = answered.failure.or(failure);
         }
-        scrapes
+        answered
     }
 
     async fn read_some(
@@ -199,22 +209,22 @@ impl Source {
         namespace: &str,
         pods: &[PodName],
         dialects: &Dialects,
-    ) -> Vec<Scrape> {
+        scrapes: &mut Vec<Scrape>,
+    ) -> Option<Problem> {
         let start = self.clock.now();
         let answer = timeout(self.limits.timeout, self.query(namespace, pods, dialects))
             .await
             .unwrap_or(Err(Problem::Timeout));
         let took = self.clock.now().saturating_sub(start);
-        pods.iter()
-            .map(|pod| Scrape {
-                pod_uid: pod.uid.clone(),
-                result: match &answer {
-                    Ok(answer) => answer.sample(&pod.name, dialects),
-                    Err(problem) => Err(*problem),
-                },
-                took,
-            })
-            .collect()
+        scrapes.extend(pods.iter().map(|pod| Scrape {
+            pod_uid: pod.uid.clone(),
+            result: match &answer {
+                Ok(answer) => answer.sample(&pod.name, dialects),
+                Err(problem) => Err(*problem),
+            },
+            took,
+        }));
+        answer.err()
     }
 
     async fn query(

@@ -36,6 +36,7 @@ struct Inner {
     holds: Family<ReasonLabel, Counter>,
     writes: Family<WriteLabels, Counter>,
     scrapes: Family<ScrapeLabels, Counter>,
+    signal_gaps: Family<ReasonLabel, Counter>,
     requests_cut: Counter,
     record_drops: Counter,
     reconcile_errors: Family<CategoryLabel, Counter>,
@@ -67,6 +68,7 @@ impl Metrics {
             holds: Family::default(),
             writes: Family::default(),
             scrapes: Family::default(),
+            signal_gaps: Family::default(),
             requests_cut: Counter::default(),
             record_drops: Counter::default(),
             reconcile_errors: Family::default(),
@@ -147,6 +149,14 @@ impl Metrics {
         self.inner
             .scrapes
             .get_or_create(&ScrapeLabels { outcome })
+            .inc();
+    }
+
+    /// A pod's load of some time was not measured and is assumed; `reason` is [`crate::signals::Problem::reason`].
+    pub fn count_signal_gap(&self, reason: &'static str) {
+        self.inner
+            .signal_gaps
+            .get_or_create(&ReasonLabel { reason })
             .inc();
     }
 
@@ -237,6 +247,11 @@ impl Inner {
             self.scrapes.clone(),
         );
         r.register(
+            "signal_gaps",
+            "Gaps in a pod's samples over which its load is assumed, by reason: CounterReset is a restart of the engine",
+            self.signal_gaps.clone(),
+        );
+        r.register(
             "requests_cut",
             "Requests that ran or waited in a pod when the operator had it removed",
             self.requests_cut.clone(),
@@ -279,6 +294,11 @@ impl Inner {
                 drop(self.writes.get_or_create(&WriteLabels { kind, outcome }));
             }
         }
+        let reset = crate::signals::Problem::CounterReset.reason();
+        drop(
+            self.signal_gaps
+                .get_or_create(&ReasonLabel { reason: reset }),
+        );
         for &outcome in ScrapeOutcome::ALL {
             drop(self.scrapes.get_or_create(&ScrapeLabels { outcome }));
         }
@@ -311,6 +331,7 @@ mod tests {
             "# TYPE agentpool_holds counter",
             "# TYPE agentpool_writes counter",
             "# TYPE agentpool_scrapes counter",
+            "# TYPE agentpool_signal_gaps counter",
             "# TYPE agentpool_requests_cut counter",
             "# TYPE agentpool_record_drops counter",
             "# TYPE agentpool_reconcile_errors counter",
@@ -335,6 +356,7 @@ mod tests {
         metrics.count_hold(HoldReason::Stabilizing);
         metrics.count_write(WriteKind::Replicas, WriteOutcome::Conflict);
         metrics.count_scrape(ScrapeOutcome::TooLarge);
+        metrics.count_signal_gap("CounterReset");
         metrics.count_requests_cut(3);
         metrics.count_reconcile_error("Api");
         metrics.count_panic();
@@ -352,6 +374,7 @@ mod tests {
                 "0",
             ),
             ("agentpool_scrapes_total{outcome=\"TooLarge\"}", "1"),
+            ("agentpool_signal_gaps_total{reason=\"CounterReset\"}", "1"),
             ("agentpool_requests_cut_total", "3"),
             ("agentpool_reconcile_errors_total{category=\"Api\"}", "1"),
             ("agentpool_panics_total", "1"),

@@ -43,6 +43,11 @@ const CONDITIONS: &[(&str, &str, &str)] = &[
         "The API server refuses an agent's pods, by quota or policy; the message has its words.",
     ),
     (
+        "RolloutWedged",
+        "Stalled",
+        "A StatefulSet replaces no pod because one of its pods never becomes ready; the message names the pod and what to do.",
+    ),
+    (
         "WorkloadNotFound",
         "Stalled",
         "An agent's workload does not exist in the pool's namespace, or no container of it asks for a GPU. The other agents go on.",
@@ -127,6 +132,11 @@ const CONDITIONS: &[(&str, &str, &str)] = &[
         "SignalsLost",
         "SignalsFresh",
         "An agent's load is not known: it keeps what it has, then metrics.onStale says what follows.",
+    ),
+    (
+        "SourceUnreachable",
+        "SignalsFresh",
+        "The pool's metrics server could not be read twice in a row; what was known last still holds, until SignalsLost.",
     ),
     (
         "Available",

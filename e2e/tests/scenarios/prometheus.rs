@@ -101,6 +101,23 @@ async fn with_prometheus_as_source_replicas_follow_load_hold_while_it_is_away_an
     chatting.stop();
     let killed = Timestamp::now();
     let before = stage.replicas("chat").await.unwrap();
+    let unreachable = |p: &AgentPool| {
+        condition(p, "SignalsFresh").is_some_and(|(status, reason, message)| {
+            status == "False"
+                && reason == "SourceUnreachable"
+                && message.contains("\"prom\"")
+                && message.contains("connection refused")
+        })
+    };
+    stage
+        .wait_pool(
+            "team",
+            "SignalsFresh says that the source cannot be read, long before its values are too old",
+            Duration::from_secs(30),
+            unreachable,
+        )
+        .await
+        .unwrap();
     let lost = |p: &AgentPool| {
         condition(p, "SignalsFresh").is_some_and(|(status, reason, message)| {
             status == "False" && reason == "SignalsLost" && message.contains("connection refused")

@@ -4,6 +4,18 @@ use k8s_openapi::api::core::v1::{Container, Pod};
 use k8s_openapi::jiff::Timestamp;
 use std::collections::BTreeMap;
 
+/// The label by which the pods of a StatefulSet tell their revision.
+pub const REVISION_LABEL: &str = "controller-revision-hash";
+
+/// Why a container waits that will hardly start before somebody changes something
+/// (<https://github.com/kubernetes/kubernetes/blob/v1.36.0/pkg/kubelet/images/types.go>). A crash loop is none: it may end.
+const CANNOT_START: [&str; 4] = [
+    "ImagePullBackOff",
+    "ErrImagePull",
+    "InvalidImageName",
+    "CreateContainerConfigError",
+];
+
 /// A pod that asks for GPUs and has not ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PodRecord {
@@ -25,6 +37,10 @@ pub struct PodRecord {
     pub created: Option<Timestamp>,
     /// When it became ready.
     pub ready_since: Option<Timestamp>,
+    /// Since when it is not ready; `None` while it is.
+    pub unready_since: Option<Timestamp>,
+    /// Why a container of it cannot start, as the kubelet names it.
+    pub cannot_start: Option<String>,
     /// Its deletion cost, as annotated.
     pub deletion_cost: Option<String>,
 }
@@ -58,11 +74,17 @@ impl Record<Pod> for PodRecord {
         if requests.is_empty() {
             return None;
         }
-        let ready = status
+        let changed = status
             .conditions
             .iter()
             .flatten()
-            .find(|c| c.type_ == "Ready" && c.status == "True");
+            .find(|c| c.type_ == "Ready");
+        let ready = changed.filter(|c| c.status == "True");
+        let since = changed.and_then(|c| c.last_transition_time.as_ref());
+        let created = pod.metadata.creation_timestamp.map(|t| t.0);
+        let containers = status.container_statuses.iter().flatten();
+        let mut waiting =
+            containers.filter_map(|c| c.state.as_ref()?.waiting.as_ref()?.reason.as_ref());
         Some(Self {
             uid: pod.metadata.uid.unwrap_or_default().into(),
             labels: pod.metadata.labels.unwrap_or_default(),
@@ -71,10 +93,15 @@ impl Record<Pod> for PodRecord {
             requests,
             ready: ready.is_some(),
             deleting: pod.metadata.deletion_timestamp.is_some(),
-            created: pod.metadata.creation_timestamp.map(|t| t.0),
-            ready_since: ready
-                .and_then(|c| c.last_transition_time.as_ref())
-                .map(|t| t.0),
+            created,
+            ready_since: ready.and(since).map(|t| t.0),
+            unready_since: match ready {
+                Some(_) => None,
+                None => since.map(|t| t.0).or(created),
+            },
+            cannot_start: waiting
+                .find(|reason| CANNOT_START.contains(&reason.as_str()))
+                .cloned(),
             deletion_cost: pod
                 .metadata
                 .annotations

@@ -51,6 +51,8 @@ pub struct WorkloadRecord {
     pub strategy: UpdateStrategy,
     /// A rollout is under way.
     pub rolling: bool,
+    /// The revision that its pods are to have, where none is replaced before the others are ready (a StatefulSet's OrderedReady).
+    pub update_revision: Option<String>,
     /// What its controller says it cannot do (quota, admission), as in `ReplicaFailure`.
     pub failure: Option<String>,
     /// Our annotations on it (`agentpool.dev/...`).
@@ -225,6 +227,7 @@ impl Parts<'_> {
             paused: false,
             strategy: UpdateStrategy::Rolling,
             rolling: false,
+            update_revision: None,
             failure: None,
             notes,
             has_annotations: annotations.is_some_and(|a| !a.is_empty()),
@@ -306,6 +309,8 @@ impl Workload for StatefulSet {
         let between = status.current_revision != status.update_revision
             && status.updated_replicas.unwrap_or(0) < status.replicas;
         record.rolling = unseen || between;
+        let parallel = spec.pod_management_policy.as_deref() == Some("Parallel");
+        record.update_revision = status.update_revision.filter(|_| !parallel);
         Some(record)
     }
 }

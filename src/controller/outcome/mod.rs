@@ -1,13 +1,15 @@
 //! Everything that one tick found out and decided, for status, events and metrics. Pure.
 
 mod verdicts;
+mod wedge;
 
 use super::observe::View;
 use crate::allocation::Allotment;
 use crate::api::conditions::clip;
 use crate::api::{AgentStatus, CapacityStatus, ValidPool};
 use crate::sharing::{Observed, Plan, Survey};
-use crate::signals::AgentSignal;
+use crate::signals::{AgentSignal, Problem};
+use k8s_openapi::jiff::Timestamp;
 use std::time::Duration;
 
 /// What one tick found out and decided.
@@ -23,6 +25,8 @@ pub struct Outcome<'a> {
     pub survey: &'a Survey,
     /// The signals, in the pool's order.
     pub signals: &'a [Option<AgentSignal>],
+    /// Why the pool's metrics server cannot be read.
+    pub outage: Option<Problem>,
     /// The shares.
     pub decision: &'a [Allotment],
     /// The steps and holds.
@@ -31,6 +35,8 @@ pub struct Outcome<'a> {
     pub lag: Option<Duration>,
     /// The first write of this tick that failed, if any.
     pub failure: Option<String>,
+    /// Now, as the API server's timestamps count.
+    pub at: Timestamp,
 }
 
 impl Outcome<'_> {

@@ -1,9 +1,11 @@
 //! What a tick means for the pool: its conditions.
 
 use super::Outcome;
+use super::wedge::wedge;
 use crate::api::Mode;
 use crate::api::conditions::{ConditionType as C, Verdict};
 use crate::controller::apply::agent_of;
+use crate::controller::standing::describe;
 use crate::sharing::HoldReason;
 use crate::signals::Freshness;
 
@@ -117,6 +119,14 @@ impl Outcome<'_> {
             .flatten()
             .filter(|s| !s.freshness.is_known())
             .count();
+        // Said long before the last values are too old.
+        if let Some(problem) = self.outage.filter(|_| unknown == 0) {
+            let message = format!(
+                "metric source {:?} cannot be read: {problem}; what was known last still holds",
+                self.pool.prometheus.as_deref().unwrap_or_default()
+            );
+            return Verdict::new(C::SignalsFresh, false, "SourceUnreachable", message);
+        }
         match (lost.is_empty(), unknown) {
             (true, _) => Verdict::new(
                 C::SignalsFresh,
@@ -298,6 +308,19 @@ impl Outcome<'_> {
             .collect();
         if !failing.is_empty() {
             return Verdict::new(C::Stalled, true, "PodsRefused", failing.join("; "));
+        }
+        let wedged: Vec<String> = self
+            .pool
+            .agents
+            .iter()
+            .zip(&self.view.agents)
+            .filter_map(|(agent, view)| {
+                let workload = view.workload.as_ref()?;
+                wedge(&describe(agent), workload, &view.pods, self.at)
+            })
+            .collect();
+        if !wedged.is_empty() {
+            return Verdict::new(C::Stalled, true, "RolloutWedged", wedged.join("; "));
         }
         let swap = self
             .plan

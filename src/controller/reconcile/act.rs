@@ -13,6 +13,7 @@ use crate::controller::shared::Shared;
 use crate::controller::write::WriteError;
 use crate::sharing::{Plan, Step};
 use crate::telemetry::AgentSample;
+use k8s_openapi::jiff::Timestamp;
 use std::time::{Duration, Instant};
 
 pub(super) async fn apply(
@@ -133,10 +134,12 @@ pub(super) async fn report(
         observed: &seen.inputs.observed,
         survey: &seen.survey,
         signals: &seen.signals,
+        outage: seen.outage,
         decision,
         plan,
         lag: state.lag.is_learned().then(|| state.lag.get()),
         failure: state.backoff.why(),
+        at: Timestamp::now(),
     };
     let report = Report {
         verdicts: outcome.verdicts(),

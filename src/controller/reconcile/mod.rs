@@ -1,6 +1,7 @@
 //! One tick of one pool: admit, observe, allocate, plan, apply, report.
 
 mod act;
+mod admit;
 mod record;
 
 use super::apply::Done;
@@ -11,11 +12,12 @@ use super::report::Reporter;
 use super::reverts::Expected;
 use super::shared::Shared;
 use crate::allocation::{self, Allotment, Lag};
-use crate::api::{AgentPool, Invalid, ValidPool};
+use crate::api::{AgentPool, ValidPool};
 use crate::recording::{self, Inputs, Memory};
 use crate::sharing::{self, Plan, Survey};
-use crate::signals::AgentSignal;
+use crate::signals::{AgentSignal, Problem};
 use act::{apply, refuse, report};
+use admit::admit;
 use record::{Recorded, before, record};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -62,7 +64,8 @@ pub struct Tick {
 /// One tick. `scrape`: it is due by the pool's interval, not only woken by a change.
 pub async fn reconcile(shared: &Shared, pool: &AgentPool, state: &mut State, scrape: bool) -> Tick {
     state.reporter.resume(pool);
-    let valid = match admit(shared, pool) {
+    let sources = shared.config.metric_sources.keys().map(String::as_str);
+    let valid = match admit(pool, shared.nodes_hidden(), sources) {
         Ok(valid) => valid,
         Err(invalid) => return refuse(shared, pool, state, &invalid).await,
     };
@@ -80,45 +83,14 @@ pub async fn reconcile(shared: &Shared, pool: &AgentPool, state: &mut State, scr
     tick
 }
 
-fn admit(shared: &Shared, pool: &AgentPool) -> Result<ValidPool, Invalid> {
-    let mut valid = ValidPool::admit(pool)?;
-    valid.shape.nodes_hidden = shared.nodes_hidden();
-    if valid.shape.nodes_hidden && valid.shape.declared_gpus.is_none() {
-        return Err(Invalid {
-            field: "spec.devices[0].gpus".to_owned(),
-            value: "absent".to_owned(),
-            expected: "set: the operator runs namespaced and cannot see what the nodes have"
-                .to_owned(),
-        });
-    }
-    if let Some(name) = valid
-        .prometheus
-        .as_ref()
-        .filter(|name| !shared.config.metric_sources.contains_key(*name))
-    {
-        let known: Vec<&str> = shared
-            .config
-            .metric_sources
-            .keys()
-            .map(String::as_str)
-            .collect();
-        return Err(Invalid {
-            field: "spec.metrics.prometheus.name".to_owned(),
-            value: name.clone(),
-            expected: format!(
-                "a metric source that the operator's administrator configured (--metric-source): {known:?}"
-            ),
-        });
-    }
-    Ok(valid)
-}
-
 /// What a tick looks at.
 struct Seen {
     view: View,
     inputs: Inputs,
     survey: Survey,
     signals: Vec<Option<AgentSignal>>,
+    /// Why the pool's metrics server cannot be read.
+    outage: Option<Problem>,
     /// When the scrapes that this tick decides upon were in.
     read: Instant,
     now: Duration,
@@ -170,6 +142,7 @@ async fn observe(shared: &Shared, pool: &ValidPool, state: &mut State, scrape: b
         inputs,
         survey,
         signals,
+        outage: state.readings.outage(),
         read,
         now,
     }
@@ -193,7 +166,7 @@ async fn read(shared: &Shared, pool: &ValidPool, view: &View, readings: &mut Rea
             readings.query(pool, view, source, &shared.metrics).await
         }
     };
-    readings.take(pool, view, &samples, shared.clock.now());
+    readings.take(pool, view, &samples, &shared.metrics, shared.clock.now());
 }
 
 /// Learns from every pod that became ready, once.

@@ -68,7 +68,8 @@ async fn read(server: &Served, names: &[&str]) -> Vec<Result<PodSample, Problem>
     let scrapes = source(server.port)
         .read("ns", &pods(names), &Dialects::detect())
         .await;
-    scrapes.into_iter().map(|scrape| scrape.result).collect()
+    let results = scrapes.scrapes.into_iter();
+    results.map(|scrape| scrape.result).collect()
 }
 
 #[tokio::test]
@@ -149,6 +150,10 @@ async fn nan_infinite_and_missing_values_are_named() {
     without_time.pop();
     let server = serve_page("200 OK", "", vector(&without_time));
     assert_eq!(read(&server, &["a"]).await, [Err(Problem::Absent)]);
+    let answered = source(server.port)
+        .read("ns", &pods(&["a"]), &Dialects::detect())
+        .await;
+    assert_eq!(answered.failure, None, "the server is not at fault");
 }
 
 #[tokio::test]
@@ -189,7 +194,8 @@ async fn what_the_server_may_do_wrong_is_a_problem_of_every_pod() {
     let nobody = source(closed_port())
         .read("ns", &pods(&["a"]), &Dialects::detect())
         .await;
-    assert_eq!(nobody[0].result, Err(Problem::ConnectionRefused));
+    assert_eq!(nobody.scrapes[0].result, Err(Problem::ConnectionRefused));
+    assert_eq!(nobody.failure, Some(Problem::ConnectionRefused));
 }
 
 #[tokio::test]
@@ -210,7 +216,8 @@ async fn a_server_that_does_not_answer_is_a_timeout() {
         Clock::start(),
     );
     let read = source.read("ns", &pods(&["a"]), &Dialects::detect()).await;
-    assert_eq!(read[0].result, Err(Problem::Timeout));
+    assert_eq!(read.scrapes[0].result, Err(Problem::Timeout));
+    assert_eq!(read.failure, Some(Problem::Timeout));
 }
 
 #[tokio::test]
@@ -239,7 +246,7 @@ async fn a_namespace_that_is_none_is_never_asked_for() {
         .read("ns\"} or up{a=\"", &pods(&["a"]), &Dialects::detect())
         .await;
     assert_eq!(
-        (read[0].result, server.connections()),
+        (read.scrapes[0].result, server.connections()),
         (Err(Problem::BadAddress), 0)
     );
 }

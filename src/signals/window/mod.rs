@@ -187,15 +187,19 @@ impl Tracker {
 
     /// Takes one tick: the pods that exist, and what reading them gave, by pod uid. Results of pods that do not exist are
     /// ignored; of several results of one pod the latest sample counts. Time that does not move forward is ignored.
+    ///
+    /// Returns, by pod name, before which of these samples there was a gap that nothing covers, and why: the engine restarted, as its
+    /// counters say, or it could not be reached. The load of the gap is assumed.
     pub fn observe<'a>(
         &mut self,
         now: Duration,
         pods: &[Pod],
         samples: impl IntoIterator<Item = (&'a str, Result<PodSample, Problem>)>,
-    ) {
+    ) -> Vec<(Arc<str>, Problem)> {
+        let mut gaps = Vec::new();
         let previous = self.tick.unwrap_or(now);
         if now < previous || self.tick == Some(now) {
-            return;
+            return gaps;
         }
         if self.tick.is_none() {
             self.covered = now;
@@ -215,7 +219,12 @@ impl Tracker {
                 .or_insert_with(|| PodState::new(pod, now));
             state.set_ready(pod.ready, now);
             match latest.get(&*pod.uid) {
-                Some(Ok(sample)) => state.take(*sample, born, now, &self.settings, &mut self.ring),
+                Some(Ok(sample)) => {
+                    let before = state.noticed();
+                    state.take(*sample, born, now, &self.settings, &mut self.ring);
+                    let new = state.noticed().filter(|_| state.noticed() != before);
+                    gaps.extend(new.map(|(_, problem)| (state.name.clone(), problem)));
+                }
                 Some(Err(problem)) => state.failed(*problem),
                 None => {}
             }
@@ -225,6 +234,7 @@ impl Tracker {
         if self.is_covered(coverage) {
             self.covered = now;
         }
+        gaps
     }
 
     /// The agent's load over `window`, as known at `now`, and how far it can be trusted.

@@ -277,6 +277,11 @@ impl PodState {
         [self.unmeasured, open.filter(|(from, to)| from < to)]
     }
 
+    /// The last gap before a sample that nothing covers, and why.
+    pub(super) fn noticed(&self) -> Option<(Duration, Problem)> {
+        self.notice
+    }
+
     /// Its last known rate, in requests/s. None: it was never measured.
     pub(super) fn rate(&self) -> Option<f64> {
         self.rate.rate()

@@ -178,3 +178,21 @@ fn that_nothing_arrived_where_nothing_could_is_no_sign_of_low_demand() {
         "{known_after:?}"
     );
 }
+
+#[test]
+fn a_restart_of_an_engine_is_told_once_with_its_pod() {
+    let mut driver = Driver::new();
+    steady(&mut driver, &["a"], 10.0, 12);
+    let mut told = Vec::new();
+    for tick in 0..5 {
+        driver.now += SECOND;
+        let sample = PodSample::new(10.0 * f64::from(tick), 0.0, 0.0, driver.now);
+        let pods = [pod("a", true)];
+        told.extend(
+            driver
+                .tracker
+                .observe(driver.now, &pods, [("a", Ok(sample))]),
+        );
+    }
+    assert_eq!(told, [("pod-a".into(), Problem::CounterReset)]);
+}
