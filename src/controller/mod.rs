@@ -29,7 +29,7 @@ use crate::api::AgentPool;
 use crate::signals::Clock;
 use crate::signals::prometheus::{self, Source};
 use crate::signals::scrape::{Limits, Scraper};
-use cache::{Caches, Wake};
+use cache::{Caches, Wake, key};
 use claims::Claims;
 use futures::StreamExt;
 use kube::api::Api;
@@ -162,10 +162,7 @@ async fn follow_pools(client: &kube::Client, shared: &Arc<Shared>) {
             Ok(Event::Init) => listed.clear(),
             Ok(Event::InitApply(DeserializeGuard(pool))) => {
                 if let Some(pool) = readable(pool) {
-                    listed.push((
-                        pool.metadata.namespace.clone().unwrap_or_default(),
-                        pool.metadata.name.clone().unwrap_or_default(),
-                    ));
+                    listed.push(key(&pool.metadata));
                     pools.put(shared, pool);
                 }
             }
@@ -188,11 +185,8 @@ async fn follow_pools(client: &kube::Client, shared: &Arc<Shared>) {
                     Ok(pool) => &pool.metadata,
                     Err(invalid) => &invalid.metadata,
                 };
-                pools.remove(
-                    shared,
-                    meta.namespace.as_deref().unwrap_or_default(),
-                    meta.name.as_deref().unwrap_or_default(),
-                );
+                let (namespace, name) = key(meta);
+                pools.remove(shared, &namespace, &name);
             }
             Err(error) => {
                 tracing::warn!(%error, "cannot watch AgentPools (is the CRD installed, may the operator list them?); trying again")

@@ -1,5 +1,6 @@
 //! One task a pool: started when the pool appears, told when it changes, ended when it goes. A panic or a hostile pool disturbs no other.
 
+use super::cache::{Key, key};
 use super::reconcile::{State, Tick, reconcile};
 use super::shared::Shared;
 use crate::api::AgentPool;
@@ -17,8 +18,6 @@ const DEBOUNCE: Duration = Duration::from_millis(50);
 /// Longest pause after failures.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
-type Key = (String, String);
-
 /// The tasks of all pools.
 #[derive(Default)]
 pub struct Pools {
@@ -26,17 +25,10 @@ pub struct Pools {
     objects: BTreeMap<Key, Arc<AgentPool>>,
 }
 
-fn key(pool: &AgentPool) -> Key {
-    (
-        pool.metadata.namespace.clone().unwrap_or_default(),
-        pool.metadata.name.clone().unwrap_or_default(),
-    )
-}
-
 impl Pools {
     /// A pool is there, or has changed.
     pub fn put(&mut self, shared: &Arc<Shared>, pool: AgentPool) {
-        let key = key(&pool);
+        let key = key(&pool.metadata);
         let pool = Arc::new(pool);
         let renamed = self
             .objects
@@ -105,7 +97,7 @@ impl Pools {
 
 /// The life of one pool: a tick every interval, one more whenever something changed, a pause after failures.
 async fn live(shared: Arc<Shared>, mut pool: watch::Receiver<Arc<AgentPool>>) {
-    let (namespace, name) = key(&pool.borrow());
+    let (namespace, name) = key(&pool.borrow().metadata);
     let bell = shared.bells.of(&namespace, &name);
     let mut state = State::default();
     let mut generation = None;
