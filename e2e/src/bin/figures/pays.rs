@@ -35,12 +35,9 @@ const SECTIONS: u64 = 6;
 const SETTLE: Duration = Duration::from_secs(180);
 
 fn scene(seed: u64) -> Result<Scene> {
-    Scene::choose(&Choice {
-        scene: "drift".to_owned(),
-        length: LENGTH,
-        ready: Duration::from_secs(2),
-        seed,
-    })
+    let length = format!("{}s", LENGTH.as_secs());
+    let choice = Choice::read("drift", &length, "2s", &seed.to_string())?;
+    Ok(Scene::of(&choice))
 }
 
 /// The same scene under a section of the trace, thinned out so that each agent has the same mean rate over the whole trace as under the drift.
