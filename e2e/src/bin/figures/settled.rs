@@ -1,6 +1,7 @@
 //! What the operator costs when there is nothing to do: 100 pools of 4 agents under a steady load that is as noisy as independent arrivals are.
 //!
-//! All is real but the GPUs: 400 agents with an engine each, requests over HTTP, the API server and the operator. Writes are counted in
+//! All is real but the GPUs: 400 agents, an engine for each of their pods (a pool has two GPUs an agent, and hands out what nobody asks
+//! for: about 800 pods in all), requests over HTTP, the API server and the operator. Writes are counted in
 //! the API server's audit log, the operator's time is the kernel's account of its process.
 #![forbid(unsafe_code)]
 
@@ -23,7 +24,9 @@ use tokio::time::{Instant, sleep_until};
 
 const POOLS: usize = 100;
 const AGENTS_OF_POOL: usize = 4;
-/// Requests a second that one GPU serves, and that arrive at each agent, which has one.
+/// GPUs of a pool.
+const GPUS: u32 = 8;
+/// Requests a second that one GPU serves, and that arrive at each agent, which has one at first.
 const SPEED: f64 = 2.0;
 const RATE: f64 = 1.0;
 /// Two demand windows, so that every average is one of this load alone.
@@ -46,7 +49,7 @@ fn pool(index: usize) -> Value {
         "metadata": { "name": format!("pool-{index}"), "namespace": AGENTS },
         "spec": {
             "mode": "Auto",
-            "devices": [{ "name": "a100", "gpus": 8, "sharing": { "type": "WholeGPU" } }],
+            "devices": [{ "name": "a100", "gpus": GPUS, "sharing": { "type": "WholeGPU" } }],
             "policy": { "interval": "5s" },
             "agents": agents,
         }
@@ -68,7 +71,7 @@ fn is_settled(pool: &AgentPool) -> bool {
 /// # Errors
 /// What could not be started, or did not come to pass.
 pub async fn run() -> Result<()> {
-    let nodes = (0..8).map(|i| NodeSpec::whole(format!("gpu-{i}"), A100_80, 100));
+    let nodes = (0..GPUS).map(|i| NodeSpec::whole(format!("gpu-{i}"), A100_80, POOLS as u32));
     let stage = Stage::start(StageOptions::new("settled", nodes.collect())).await?;
     println!("creating {POOLS} pools of {AGENTS_OF_POOL} agents");
     let deployments: Api<Deployment> = Api::namespaced(stage.client.clone(), AGENTS);
