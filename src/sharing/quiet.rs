@@ -127,13 +127,15 @@ fn a_settled_pool_of_whole_gpus_is_quiet_under_poisson_load() {
         [40.0, 25.0, 20.0, 9.0],
         [15.0; 4],
     ] {
-        for policy in [Policy::WaterFilling, Policy::Balanced(Spare::Lend)] {
-            assert_eq!(
-                steps_when_settled(policy, &shape, start(), &rates, 3600),
-                0,
-                "{policy:?} {rates:?}"
-            );
-        }
+        assert_eq!(
+            steps_when_settled(Policy::WaterFilling, &shape, start(), &rates, 3600),
+            0,
+            "{rates:?}"
+        );
+        // What pays is learned over half an hour; once it is, it may come out differently, and two agents change places.
+        let learned =
+            steps_when_settled(Policy::Balanced(Spare::Lend), &shape, start(), &rates, 3600);
+        assert!(learned <= 2, "{rates:?}: {learned}");
     }
 }
 
@@ -152,10 +154,12 @@ fn a_settled_pool_of_mig_instances_is_quiet_under_poisson_load() {
         [6.0, 6.0, 3.0, 1.0],
         [12.0, 2.0, 5.0, 7.0],
     ] {
-        assert_eq!(
-            steps_when_settled(Policy::WaterFilling, &shape, start(), &rates, 3600),
-            0,
-            "{rates:?}"
-        );
+        for policy in [Policy::WaterFilling, Policy::Balanced(Spare::Lend)] {
+            assert_eq!(
+                steps_when_settled(policy, &shape, start(), &rates, 3600),
+                0,
+                "{policy:?} {rates:?}"
+            );
+        }
     }
 }

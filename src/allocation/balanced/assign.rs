@@ -12,6 +12,11 @@ use std::time::Duration;
 const BY_BACKLOG: f64 = 0.1;
 /// The part of a horizon for which the noise counts; the backlog counts as it is.
 const NOISE: f64 = 0.1;
+/// A new assignment is taken up when what is held costs more by this part: small corrections of a flat optimum do not pay for
+/// a move.
+const PAYS: f64 = 0.1;
+/// Overload is what leaves no room to work the backlog off in this many horizons.
+const CLEARED_OVER: f64 = 16.0;
 const PRIORITIES: [Priority; 3] = [Priority::High, Priority::Medium, Priority::Low];
 
 /// Writes every agent's wish. True when the pool is larger than all that is needed and the rest is to be saved.
@@ -66,16 +71,19 @@ fn save(
 /// The forecast, and all the rest by the square root.
 fn lend(learned: &mut [Learned], agents: &[Agent<'_>], horizon: Horizon, pool: Pool) {
     let meter = Meter::new(Duration::MAX);
-    let (mut needs, mut roots) = ([0.0; 3], 0.0);
+    let clearing = Meter::new(Duration::from_secs_f64(CLEARED_OVER * horizon.span));
+    let (mut needs, mut roots, mut busy) = ([0.0; 3], 0.0, 0.0);
     for (learned, agent) in learned.iter_mut().zip(agents) {
-        // Until the second pass a wish is the need.
-        learned.wish = load(agent).map_or(0.0, |load| {
+        // Until the next pass the aim is the need.
+        learned.aim = load(agent).map_or(0.0, |load| {
             roots += root(learned, agent, load, horizon);
             let arrivals = learned.forecast;
-            let need = meter.of(agent, KnownLoad { arrivals, ..load });
+            let load = KnownLoad { arrivals, ..load };
+            busy += clearing.of(agent, load).share.0 as f64 / pool.free;
+            let need = meter.of(agent, load);
             need.share.0 as f64 / pool.free
         });
-        needs[class(agent.priority)] += learned.wish;
+        needs[class(agent.priority)] += learned.aim;
     }
     let level = Level::of(needs, 1.0 - BY_BACKLOG);
     let met: f64 = needs
@@ -84,15 +92,76 @@ fn lend(learned: &mut [Learned], agents: &[Agent<'_>], horizon: Horizon, pool: P
         .map(|(need, p)| need * level.part(p))
         .sum();
     let rest = (1.0 - met).max(0.0);
+    let (mut held, mut whole) = (0.0, 0.0);
     for (learned, agent) in learned.iter_mut().zip(agents) {
         if let Some(load) = load(agent) {
+            let root = root(learned, agent, load, horizon);
+            let need = learned.aim * level.part(agent.priority);
             let by_root = if roots > 0.0 {
-                root(learned, agent, load, horizon) / roots
+                root / roots
             } else {
                 1.0 / pool.agents
             };
-            learned.wish = learned.wish * level.part(agent.priority) + rest * by_root;
+            learned.aim = need + rest * by_root;
+            held += cost(root, learned.wish - need);
+            whole += learned.wish;
+        } else {
+            learned.wish = -1.0; // What it will ask for when it is known again is not what it asked for.
         }
+    }
+    // No assignment costs less than the one that is aimed at: `roots²/rest`. One for other agents is none.
+    let fits = held.is_finite() && (whole - 1.0).abs() < 1e-9;
+    if !fits || held * rest > roots * roots * (1.0 + PAYS) {
+        learned
+            .iter_mut()
+            .for_each(|learned| learned.wish = learned.aim);
+    }
+    if busy > 1.0 - BY_BACKLOG {
+        protect(learned, agents, pool);
+    }
+}
+
+/// What a share of `above` beyond the load costs an agent.
+fn cost(root: f64, above: f64) -> f64 {
+    if root <= 0.0 {
+        0.0
+    } else if above > 0.0 {
+        root * root / above
+    } else {
+        f64::INFINITY
+    }
+}
+
+/// Under overload who is more important than the average keeps at least an equal part; the others give way in proportion.
+fn protect(learned: &mut [Learned], agents: &[Agent<'_>], pool: Pool) {
+    let equal = 1.0 / pool.agents;
+    let known = |agent: &&Agent<'_>| load(agent).is_some();
+    let weights: u64 = agents
+        .iter()
+        .filter(known)
+        .map(|a| a.priority.weight())
+        .sum();
+    let mean = weights as f64 * equal;
+    let least = |agent: &Agent<'_>| {
+        if agent.priority.weight() as f64 > mean {
+            equal
+        } else {
+            0.0
+        }
+    };
+    let (mut kept, mut above) = (0.0, 0.0);
+    for (learned, agent) in learned.iter().zip(agents).filter(|(_, a)| known(a)) {
+        kept += least(agent);
+        above += (learned.wish - least(agent)).max(0.0);
+    }
+    let scale = if above > 0.0 {
+        (1.0 - kept).max(0.0) / above
+    } else {
+        0.0
+    };
+    for (learned, agent) in learned.iter_mut().zip(agents).filter(|(_, a)| known(a)) {
+        let least = least(agent);
+        learned.wish = least + scale * (learned.wish - least).max(0.0);
     }
 }
 

@@ -13,8 +13,10 @@ pub(super) const CANDIDATES: usize = 5;
 const PARTS: [f64; CANDIDATES] = [0.0, 0.25, 0.5, 0.75, 0.95];
 /// Costs fade over this many horizons.
 const COMPARED_OVER: f64 = 64.0;
-/// A candidate is left only for one whose cost is lower by this part.
-const MARGIN: f64 = 0.05;
+/// The equal split is left only for a candidate whose cost is lower by this part,
+const LEAVES_HOLD: f64 = 0.05;
+/// and any other candidate for one whose cost is lower by this part.
+const CHANGES: f64 = 0.02;
 /// Utilisation beyond which a queue's backlog says what its utilisation no longer can.
 const FULL: f64 = 0.95;
 
@@ -58,7 +60,12 @@ pub(super) fn weigh(memory: &mut Memory, agents: &[Agent<'_>], horizon: Horizon,
             best = candidate;
         }
     }
-    if memory.cost[best] < memory.cost[memory.followed] * (1.0 - MARGIN) {
+    let margin = if memory.followed == 0 {
+        LEAVES_HOLD
+    } else {
+        CHANGES
+    };
+    if memory.cost[best] < memory.cost[memory.followed] * (1.0 - margin) {
         memory.followed = best;
     }
 }

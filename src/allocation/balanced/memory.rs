@@ -62,6 +62,9 @@ pub(super) struct Learned {
     /// Fraction of the pool that the assignment gives it.
     #[serde(with = "exact::one")]
     pub(super) wish: f64,
+    /// Fraction that would be its share if what it holds did not count.
+    #[serde(with = "exact::one")]
+    pub(super) aim: f64,
     /// The wish that would be in force now; negative: none yet.
     #[serde(with = "exact::one")]
     pub(super) in_force: f64,
@@ -106,6 +109,7 @@ impl Learned {
             forecast: 0.0,
             dispersion: 0.0,
             wish: -1.0,
+            aim: 0.0,
             in_force: -1.0,
             shadow: [0.0; CANDIDATES],
             marks: past,

@@ -9,7 +9,9 @@
 //! 2. **Assignment** (`assign`). Every agent gets its forecast load, and the rest of capacity goes by `sqrt(w·A/T)` with
 //!    `A = n²/2 + (λ + v)·h/20`: n its backlog, λ its forecast, v its dispersion, h the horizon, w its weight, T its
 //!    throughput. The cost of a share e above the load is about `A/(T·e)`: the backlog's, and that of the noise while it
-//!    lasts; so that this is Kleinrock's square-root assignment (*Queueing Systems* II, 1976, section 5.7).
+//!    lasts; so that this is Kleinrock's square-root assignment (*Queueing Systems* II, 1976, section 5.7). A new one is taken
+//!    up only when what is held costs a tenth more. Under overload a higher weight is cut later, and who weighs more than the
+//!    average keeps at least an equal part.
 //! 3. **Evidence** (`evidence`). Five candidates, from the equal split to almost all of that assignment, are run as fluid
 //!    queues on the measured arrivals, each decision in force one lag later. The one with the least weighted backlog is
 //!    followed, once it is better by a margin. While nothing pays, the equal split holds: [`Reason::HoldingSteady`].

@@ -169,6 +169,60 @@ fn under_overload_the_more_important_gets_at_least_its_equal_part() {
 }
 
 #[test]
+fn under_overload_the_more_important_keeps_an_equal_part_even_with_little_load() {
+    let mut pool = Pool::new(LEND);
+    let light = Agent {
+        priority: Priority::High,
+        ..loaded("a", 5.0, 0.0)
+    };
+    let agents = [light, loaded("b", 60.0, 90.0), loaded("c", 70.0, 90.0)];
+    for second in 0..2000 {
+        let out = pool.decide(1000, &agents);
+        assert!(out[0].target.0 >= 333, "{second}: {out:?}");
+    }
+    // Without overload it is not kept idle for it.
+    let calm = [light, loaded("b", 60.0, 0.0), loaded("c", 10.0, 0.0)];
+    (0..4000).for_each(|_| drop(pool.decide(1000, &calm)));
+    let out = pool.decide(1000, &calm);
+    assert!(out[0].target.0 < 300, "{out:?}");
+}
+
+#[test]
+fn small_corrections_hardly_ever_move_anything() {
+    let mut pool = Pool::new(LEND);
+    let mut moves = 0;
+    let mut before = Vec::new();
+    for second in 0..3000u64 {
+        // A swing of a tenth around 60 and 5 a second.
+        let swing = if second / 7 % 2 == 0 { 1.05 } else { 0.95 };
+        let agents = [
+            loaded("a", 60.0 * swing, 2.0),
+            loaded("b", 5.0 / swing, (second % 3) as f64),
+        ];
+        let now = targets(&pool.decide(1000, &agents));
+        moves += usize::from(second > 1000 && now != before);
+        before = now;
+    }
+    assert!(before[0] > 700, "{before:?}");
+    assert!(moves <= 2, "{moves} moves in 2000 decisions");
+}
+
+#[test]
+fn who_leaves_leaves_no_hole() {
+    let mut pool = Pool::new(LEND);
+    let (a, b, c) = (
+        loaded("a", 60.0, 0.0),
+        loaded("b", 5.0, 0.0),
+        loaded("c", 5.0, 0.0),
+    );
+    (0..600).for_each(|_| drop(pool.decide(1000, &[a, b, c])));
+    for agents in [&[a, b][..], &[b, c], &[a, b, c], &[c]] {
+        let out = pool.decide(1000, agents);
+        assert_eq!(targets(&out).iter().sum::<u64>(), 1000, "{out:?}");
+    }
+}
+
+#[test]
 fn memory_survives_being_written_and_read() {
     let mut pool = Pool::new(LEND);
     let agents = [loaded("a", 61.7, 3.0), loaded("b", 5.3, 0.0)];
