@@ -9,6 +9,8 @@ pub mod traces;
 mod values;
 mod version;
 
+pub use simulate::reference as simulate_reference;
+
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
 

@@ -21,6 +21,7 @@ pub mod report;
 mod run;
 mod scenario;
 mod series;
+pub mod statistics;
 mod tally;
 #[cfg(test)]
 mod trust;

@@ -51,6 +51,11 @@ fn the_reference_is_generated_from_the_crd_and_the_sources() {
 }
 
 #[test]
+fn the_manual_of_simulate_is_generated_from_the_types() {
+    generated("docs/simulate.md", &agentpool::cli::simulate_reference());
+}
+
+#[test]
 fn the_crd_in_the_plain_manifests_is_the_one_of_the_types() {
     let path = "deploy/install.yaml";
     let text = std::fs::read_to_string(root().join(path)).unwrap();

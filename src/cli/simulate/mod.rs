@@ -1,20 +1,233 @@
 //! `agentpool simulate`: files, threads and progress around the pure simulation.
 
-use crate::simulation::report;
+mod build;
+mod cluster;
+mod failure;
+mod fair;
+mod file;
+mod jobs;
+mod loads;
+mod manifest;
+mod output;
+mod reference;
+mod set;
+
+pub use self::reference::reference;
+
+use self::build::Plan;
+use self::failure::Failure;
+use self::file::ScenarioFile;
+use self::jobs::Job;
+use self::output::Output;
+use self::set::Set;
+use crate::simulation::report::{self, Results};
 use clap::Args;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-/// What is simulated.
+/// What is simulated: see docs/simulate.md.
 #[derive(Debug, Args)]
 pub(super) struct SimulateArgs {
     /// The simulation of the paper (arXiv 2512.22149): its table reproduced, and what it does not say.
-    #[arg(long, required = true)]
+    #[arg(long, conflicts_with_all = ["pool", "scenario", "seconds", "rules", "lag", "gpus", "set"])]
     paper: bool,
+    /// A file with the AgentPool manifest, as it would be applied; it may have other objects beside it.
+    #[arg(long, value_name = "FILE", required_unless_present = "paper")]
+    pool: Option<PathBuf>,
+    /// What is simulated: loads, services, cluster, rules. Default: bursts at 70 % load on the pool's GPUs.
+    #[arg(long, value_name = "FILE")]
+    scenario: Option<PathBuf>,
+    /// The loads of all agents: a file, a folder, or the name of a folder in AGENTPOOL_TRACES.
+    #[arg(long, value_name = "FILE|FOLDER")]
+    trace: Option<String>,
+    /// For how long requests arrive, in seconds.
+    #[arg(long)]
+    seconds: Option<f64>,
+    /// How many seeds: 1, 2, 3, ...
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    seeds: Option<u32>,
+    /// Rules that are compared, the first with all others.
+    #[arg(long, value_name = "RULE,...", value_delimiter = ',')]
+    rules: Option<Vec<String>>,
+    /// From a decision until it is in force, in seconds; with nodes, the cold start of every agent.
+    #[arg(long, value_name = "SECONDS")]
+    lag: Option<f64>,
+    /// GPUs of the pool, as 4 or 0.5, or +1 or -1 of what it declares.
+    #[arg(long, allow_hyphen_values = true)]
+    gpus: Option<String>,
+    /// What if: a field of the pool (spec.agents[coder].priority=High) or of the scenario (cluster.lag=30). Repeat it for more.
+    #[arg(long, value_name = "PATH=VALUE", value_parser = Set::parse)]
+    set: Vec<Set>,
+    /// Format for the terminal (text, markdown, json, csv, html), or a file that ends so. Repeat it for more.
+    #[arg(long, short, value_name = "FORMAT|FILE", value_parser = Output::parse)]
+    output: Vec<Output>,
+    /// Folder for the plots, as SVG files.
+    #[arg(long, value_name = "FOLDER")]
+    plots: Option<PathBuf>,
 }
 
-/// Runs it.
+/// Runs it. Exit codes: 0 done, 1 failed, 2 what was asked for cannot be.
 pub(super) fn main(args: SimulateArgs) -> ExitCode {
-    debug_assert!(args.paper, "required");
-    print!("{}", report::paper().to_text());
-    ExitCode::SUCCESS
+    match simulate(args) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            super::complain(&failure);
+            ExitCode::from(failure.code())
+        }
+    }
 }
+
+fn simulate(args: SimulateArgs) -> Result<(), Failure> {
+    let (outputs, plots) = (args.output.clone(), args.plots.clone());
+    let (page, results) = match &args.pool {
+        None => {
+            let mut page = report::paper();
+            fair::add(&mut page, args.trace.as_deref(), args.seeds.unwrap_or(3))?;
+            (page, None)
+        }
+        Some(pool) => {
+            let (page, results) = compare(pool, &args)?;
+            (page, Some(results))
+        }
+    };
+    let terminal = [Output::TERMINAL];
+    let outputs = if outputs.is_empty() {
+        &terminal[..]
+    } else {
+        &outputs
+    };
+    for output in outputs {
+        output.write(&page, results.as_ref())?;
+    }
+    plots.map_or(Ok(()), |folder| output::plots(&folder, &page))
+}
+
+fn compare(pool: &Path, args: &SimulateArgs) -> Result<(report::Page, Results), Failure> {
+    let mut sets = args.set.clone();
+    if let Some(gpus) = &args.gpus {
+        let gpus = gpus_of(gpus, pool, &sets)?;
+        sets.push(Set::pool("spec.devices[0].gpus", &gpus));
+    }
+    let manifest = manifest::read(pool, &sets)?;
+    let name = args
+        .scenario
+        .as_ref()
+        .unwrap_or(&pool.to_path_buf())
+        .display()
+        .to_string();
+    let folder = args
+        .scenario
+        .as_deref()
+        .and_then(Path::parent)
+        .unwrap_or(Path::new(""));
+    let mut file = scenario(args.scenario.as_deref(), &sets)?;
+    override_with(&mut file, args, &manifest);
+    // A path on the command line begins where the command runs.
+    let folder = if args.trace.is_some() {
+        Path::new("")
+    } else {
+        folder
+    };
+    let plan = build::build(manifest, &file, &name, folder)?;
+    let outcomes = run(&plan, &name)?;
+    let results = Results::new(&plan.scenario, plan.described, &outcomes);
+    let page = report::comparison(&results, report::figures(&outcomes));
+    Ok((page, results))
+}
+
+fn run(plan: &Plan, name: &str) -> Result<Vec<Vec<crate::simulation::Outcome>>, Failure> {
+    let job = |rule, seed| Job {
+        scenario: &plan.scenario,
+        name,
+        rule,
+        seed,
+    };
+    let jobs: Vec<Job<'_>> = plan
+        .rules
+        .iter()
+        .flat_map(|rule| plan.seeds.iter().map(|seed| job(*rule, *seed)))
+        .collect();
+    let outcomes = jobs::run_all(&jobs)?;
+    Ok(outcomes
+        .chunks(plan.seeds.len())
+        .map(<[_]>::to_vec)
+        .collect())
+}
+
+/// The scenario file with its what-ifs.
+fn scenario(path: Option<&Path>, sets: &[Set]) -> Result<ScenarioFile, Failure> {
+    let (text, name) = match path {
+        None => ("{}".to_owned(), "--set".to_owned()),
+        Some(path) => {
+            let name = path.display().to_string();
+            let text = std::fs::read_to_string(path)
+                .map_err(|error| Failure::input(&name, format_args!("cannot be read: {error}")))?;
+            (text, name)
+        }
+    };
+    let wrong = |error: serde_yaml::Error| Failure::input(&name, error);
+    // Read from the text first: what is wrong there has a line.
+    let file: ScenarioFile = serde_yaml::from_str(&text).map_err(wrong)?;
+    let mut sets = sets.iter().filter(|set| !set.is_of_pool()).peekable();
+    if sets.peek().is_none() {
+        return Ok(file);
+    }
+    let mut value = serde_yaml::from_str(&text).map_err(wrong)?;
+    sets.try_for_each(|set| set.apply(&mut value))
+        .map_err(Failure::Input)?;
+    serde_yaml::from_value(value).map_err(wrong)
+}
+
+/// Flags count more than the file.
+fn override_with(file: &mut ScenarioFile, args: &SimulateArgs, manifest: &manifest::Manifest) {
+    file.seconds = args.seconds.or(file.seconds);
+    file.seeds = args.seeds.or(file.seeds);
+    file.rules = args.rules.clone().or_else(|| file.rules.take());
+    if let Some(trace) = &args.trace {
+        file.trace = Some(trace.clone());
+    }
+    if args.gpus.is_some()
+        && let Some(file::ClusterFile::Fractions { gpus, .. }) = &mut file.cluster
+    {
+        *gpus = None;
+    }
+    let Some(seconds) = args.lag else { return };
+    match file.cluster.get_or_insert(file::ClusterFile::Fractions {
+        gpus: None,
+        lag: None,
+        sharing: None,
+        switching_efficiency: None,
+    }) {
+        file::ClusterFile::Fractions { lag, .. } => *lag = Some(seconds),
+        file::ClusterFile::Nodes { .. } => {
+            for agent in &manifest.pool.agents {
+                let agent = file.agents.entry(agent.name.clone()).or_default();
+                agent.cold_start = Some(seconds);
+            }
+        }
+    }
+}
+
+/// What `--gpus` comes to: `+1` and `-1` count from what the pool declares.
+fn gpus_of(text: &str, pool: &Path, sets: &[Set]) -> Result<String, Failure> {
+    let wrong = |right: &str| Failure::input("--gpus", format_args!("{text:?}: {right}"));
+    if !text.starts_with(['+', '-']) {
+        return Ok(text.to_owned());
+    }
+    let declared = manifest::read(pool, sets)?.pool.shape.declared_gpus;
+    let declared = declared.ok_or_else(|| {
+        wrong("the pool does not say how many GPUs it has: must be a number without a sign")
+    })?;
+    let change: f64 = text
+        .parse()
+        .map_err(|_| wrong("must be such as 4, 0.5, +1 or -1"))?;
+    let milli = declared.0 as f64 + change * 1000.0;
+    if milli.is_finite() && milli >= 1.0 {
+        Ok(format!("{milli:.0}m"))
+    } else {
+        Err(wrong("leaves the pool without a GPU"))
+    }
+}
+
+#[cfg(test)]
+mod tests;

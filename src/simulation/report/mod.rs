@@ -1,9 +1,20 @@
 //! Pure: what runs came to, as pages for people (text, Markdown, HTML) and as data (JSON, CSV).
 
+mod comparison;
+mod csv;
+mod figures;
 mod page;
 mod paper;
+mod plot;
+mod results;
 mod table;
+#[cfg(test)]
+mod tests;
 
+pub use comparison::{comparison, ratio_cell};
+pub use csv::csv;
+pub use figures::figures;
 pub use page::{Block, Figure, Page};
 pub use paper::paper;
+pub use results::{AgentResult, Described, DescribedLoad, Measures, Results, RuleResult};
 pub use table::{Align, Table};

@@ -11,7 +11,7 @@ use crate::api::{AgentPool, ValidPool};
 use crate::units::MilliGpus;
 
 /// A pool of agents with this throughput, one GPU, no minima.
-fn pool(names: &[&str], throughput: f64) -> ValidPool {
+pub(super) fn pool(names: &[&str], throughput: f64) -> ValidPool {
     let agents: Vec<String> = names
         .iter()
         .map(|name| {
@@ -31,7 +31,7 @@ fn pool(names: &[&str], throughput: f64) -> ValidPool {
 }
 
 /// One whole GPU in equal hard parts, Poisson arrivals, first come first served.
-fn scenario(names: &[&str], throughput: f64, rate: f64, seconds: f64) -> Scenario {
+pub(super) fn scenario(names: &[&str], throughput: f64, rate: f64, seconds: f64) -> Scenario {
     let service = Service {
         throughput,
         max_running: 1,

@@ -1,0 +1,180 @@
+//! From a pool and a scenario file to what is run.
+
+use super::cluster;
+use super::failure::Failure;
+use super::file::{AgentFile, ScenarioFile};
+use super::loads;
+use super::manifest::Manifest;
+use crate::allocation::Policy;
+use crate::simulation::control::Rule;
+use crate::simulation::report::{Described, DescribedLoad};
+use crate::simulation::{Power, Scenario, Service};
+use std::path::Path;
+
+/// Requests that a run may have; above, it would take hours.
+const MOST_REQUESTS: f64 = 1e10;
+
+/// What is run.
+#[derive(Debug)]
+pub(super) struct Plan {
+    pub scenario: Scenario,
+    pub described: Described,
+    pub rules: Vec<Rule>,
+    pub seeds: Vec<u64>,
+}
+
+/// Puts together what is run. `name` is what errors call the scenario, `folder` where its paths begin.
+///
+/// # Errors
+/// The first thing that cannot be.
+pub(super) fn build(
+    manifest: Manifest,
+    file: &ScenarioFile,
+    name: &str,
+    folder: &Path,
+) -> Result<Plan, Failure> {
+    let wrong = |what: String| Failure::input(name, what);
+    check(file).map_err(wrong)?;
+    let Manifest { pool, price } = manifest;
+    let names: Vec<&str> = pool.agents.iter().map(|a| a.name.as_str()).collect();
+    if let Some(stranger) = file
+        .agents
+        .keys()
+        .find(|agent| !names.contains(&agent.as_str()))
+    {
+        let there = names.join(", ");
+        return Err(wrong(format!(
+            "agents.{stranger}: the pool has no such agent; it has {there}"
+        )));
+    }
+    let mut described = Described {
+        pool: pool.key().trim_start_matches('/').to_owned(),
+        warmup_seconds: file.warmup,
+        ..Described::default()
+    };
+    let cluster = cluster::build(file.cluster.as_ref(), &pool, &mut described).map_err(wrong)?;
+    let of = |agent: &str| file.agents.get(agent).cloned().unwrap_or_default();
+    let lag = pool.declared_lag.as_secs_f64();
+    let services: Vec<Service> = pool
+        .agents
+        .iter()
+        .map(|agent| service(&of(&agent.name), agent.base_throughput, lag))
+        .collect();
+    let gpus = cluster::gpus(&cluster);
+    let (loads, length) = loads::build(file, &pool, gpus, name, folder, &mut described)?;
+    let seconds = file.seconds.or(length).unwrap_or(1800.0);
+    described.seconds = seconds;
+    let requests: f64 = loads
+        .iter()
+        .map(|load| loads::mean_rate(&load.arrivals) * seconds)
+        .sum();
+    if requests > MOST_REQUESTS {
+        return Err(wrong(format!(
+            "seconds: {seconds} of these loads are {requests:.1e} requests a run, which would take hours or days: must be at most \
+             {MOST_REQUESTS:.0e}"
+        )));
+    }
+    let offered = loads.iter().zip(&services);
+    let offered: f64 = offered
+        .map(|(load, service)| loads::mean_rate(&load.arrivals) / service.throughput)
+        .sum();
+    described.cluster += &format!("; offered load {:.2} of {gpus} GPUs", offered / gpus);
+    for load in &loads {
+        described.loads.push(DescribedLoad {
+            agent: load.agent.clone(),
+            load: load.describe(),
+        });
+    }
+    Ok(Plan {
+        rules: rules(file.rules.as_deref(), pool.policy).map_err(wrong)?,
+        seeds: (1..=u64::from(file.seeds.unwrap_or(5))).collect(),
+        scenario: Scenario {
+            services,
+            loads,
+            cluster,
+            seconds,
+            warmup: file.warmup,
+            metric_age: file.metric_age,
+            latency_target: file.latency_target,
+            price_per_gpu_hour: file.price_per_gpu_hour.or(price).unwrap_or(0.0),
+            power: file.power.map(|power| Power {
+                idle: power.idle,
+                busy: power.busy,
+            }),
+            pool,
+        },
+        described,
+    })
+}
+
+/// What the simulator itself does not refuse.
+fn check(file: &ScenarioFile) -> Result<(), String> {
+    let at_least_zero = |x: f64| x.is_finite() && x >= 0.0;
+    let seeds = file.seeds.unwrap_or(1);
+    if !(1..=1000).contains(&seeds) {
+        return Err(format!("seeds: {seeds}: must be from 1 to 1000"));
+    }
+    if let Some(seconds) = file.seconds.filter(|s| !(s.is_finite() && *s > 0.0)) {
+        return Err(format!("seconds: {seconds}: must be above 0"));
+    }
+    if let Some(target) = file.latency_target.filter(|t| t.is_nan() || *t <= 0.0) {
+        return Err(format!("latencyTarget: {target}: must be above 0"));
+    }
+    if let Some(price) = file.price_per_gpu_hour.filter(|p| !at_least_zero(*p)) {
+        return Err(format!("pricePerGpuHour: {price}: must be at least 0"));
+    }
+    let throughputs = file
+        .agents
+        .iter()
+        .filter_map(|(name, agent)| Some((name, agent.throughput?)));
+    if let Some((name, wrong)) = throughputs
+        .into_iter()
+        .find(|(_, t)| !(t.is_finite() && *t > 0.0))
+    {
+        return Err(format!(
+            "agents.{name}.throughput: {wrong}: must be above 0"
+        ));
+    }
+    match file.power {
+        Some(power)
+            if !(at_least_zero(power.idle)
+                && power.busy.is_finite()
+                && power.busy >= power.idle) =>
+        {
+            Err("power: idle must be at least 0, and busy at least idle".to_owned())
+        }
+        _ => Ok(()),
+    }
+}
+
+fn service(file: &AgentFile, declared: f64, lag: f64) -> Service {
+    Service {
+        throughput: file.throughput.unwrap_or(declared),
+        max_running: file.max_running.unwrap_or(1),
+        cold_start: file.cold_start.unwrap_or(lag),
+        image_pull: file.image_pull.unwrap_or(0.0),
+        drain: file.drain.unwrap_or(30.0),
+    }
+}
+
+fn rules(given: Option<&[String]>, own: Policy) -> Result<Vec<Rule>, String> {
+    let own = match own {
+        Policy::WaterFilling => "water-filling",
+        Policy::Adaptive => "adaptive",
+        Policy::Balanced(_) => "balanced",
+        Policy::StaticEqual => "static-equal",
+    };
+    let usual = ["static-equal", own, "water-filling", "balanced"].map(str::to_owned);
+    let names = given.unwrap_or(&usual);
+    let mut rules: Vec<Rule> = Vec::new();
+    for name in names {
+        let rule = Rule::parse(name).map_err(|error| format!("rules: {error}"))?;
+        if !rules.contains(&rule) {
+            rules.push(rule);
+        }
+    }
+    if rules.is_empty() {
+        return Err("rules: is empty, must name one at least".to_owned());
+    }
+    Ok(rules)
+}

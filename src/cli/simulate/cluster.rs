@@ -1,0 +1,219 @@
+//! From the scenario's cluster to the simulator's.
+
+use super::file::{ClusterFile, ElasticFile, Gpus, GroupFile, SharingFile};
+use crate::api::ValidPool;
+use crate::sharing::{InstanceFacts, Node, Strategy};
+use crate::simulation::report::Described;
+use crate::simulation::{Cluster, Elastic, Fractions, NodeGroup, Nodes, Sharing};
+use crate::units::{GpuResource, Mebibytes, MilliGpus};
+use std::collections::BTreeMap;
+
+/// The cluster, and what is said about it.
+///
+/// # Errors
+/// A field that cannot be.
+pub(super) fn build(
+    file: Option<&ClusterFile>,
+    pool: &ValidPool,
+    described: &mut Described,
+) -> Result<Cluster, String> {
+    let default = ClusterFile::Fractions {
+        gpus: None,
+        lag: None,
+        sharing: None,
+        switching_efficiency: None,
+    };
+    if file.is_none() {
+        described.assumed.push(format!(
+            "shares are in force {} s after they are decided (the pool's actuationLag), without pods",
+            pool.declared_lag.as_secs_f64()
+        ));
+    }
+    match file.unwrap_or(&default) {
+        ClusterFile::Fractions {
+            gpus,
+            lag,
+            sharing,
+            switching_efficiency,
+        } => {
+            let gpus = amount(gpus.as_ref(), pool)?;
+            let lag = lag.unwrap_or(pool.declared_lag.as_secs_f64());
+            let (sharing, words) = worth(*sharing, switching_efficiency.unwrap_or(1.0), pool);
+            described.cluster =
+                format!("{} GPUs as {words}, in force after {lag} s", gpus.as_gpus());
+            Ok(Cluster::Fractions(Fractions { gpus, lag, sharing }))
+        }
+        ClusterFile::Nodes {
+            groups,
+            switching_efficiency,
+        } => {
+            if groups.is_empty() {
+                return Err("cluster.groups: is empty, must have one at least".to_owned());
+            }
+            let groups: Vec<NodeGroup> = groups
+                .iter()
+                .enumerate()
+                .map(|(i, g)| {
+                    group(g, &pool.shape.strategy).map_err(|e| format!("cluster.groups[{i}].{e}"))
+                })
+                .collect::<Result<_, _>>()?;
+            let words: Vec<String> = groups
+                .iter()
+                .map(|group| {
+                    let elastic = group
+                        .elastic
+                        .map_or(String::new(), |e| format!(" ({} to {})", e.min, e.max));
+                    format!(
+                        "{}{elastic} nodes {} of {} GPUs",
+                        group.count, group.node.name, group.node.gpus
+                    )
+                })
+                .collect();
+            described.cluster = words.join(", ");
+            Ok(Cluster::Nodes(Nodes {
+                groups,
+                switching_efficiency: switching_efficiency.unwrap_or(1.0),
+            }))
+        }
+    }
+}
+
+/// GPUs that are there at the start.
+pub(super) fn gpus(cluster: &Cluster) -> f64 {
+    match cluster {
+        Cluster::Fractions(fractions) => fractions.gpus.as_gpus(),
+        Cluster::Nodes(nodes) => {
+            let of = |group: &NodeGroup| f64::from(group.count) * f64::from(group.node.gpus);
+            nodes.groups.iter().map(of).sum()
+        }
+    }
+}
+
+fn amount(gpus: Option<&Gpus>, pool: &ValidPool) -> Result<MilliGpus, String> {
+    let text = match gpus {
+        Some(Gpus::Number(number)) => number.to_string(),
+        Some(Gpus::Text(text)) => text.clone(),
+        None => {
+            return pool.shape.declared_gpus.ok_or_else(|| {
+                "cluster.gpus: is absent, and the pool does not say how many GPUs it has: set it, or --gpus".to_owned()
+            });
+        }
+    };
+    match MilliGpus::parse(&text) {
+        Ok(MilliGpus::ZERO) => Err("cluster.gpus: 0: must be above 0".to_owned()),
+        Ok(gpus) => Ok(gpus),
+        Err(error) => Err(format!("cluster.gpus: {error}")),
+    }
+}
+
+fn worth(
+    sharing: Option<SharingFile>,
+    efficiency: f64,
+    pool: &ValidPool,
+) -> (Sharing, &'static str) {
+    let own = match pool.shape.strategy {
+        Strategy::TimeSlicing { .. } => SharingFile::TimeSlicing,
+        Strategy::WholeGpu | Strategy::Mig => SharingFile::Partition,
+    };
+    match sharing.unwrap_or(own) {
+        SharingFile::Partition => (Sharing::Partition, "hard parts"),
+        SharingFile::Mps => (Sharing::Mps, "caps (MPS)"),
+        SharingFile::TimeSlicing => {
+            let turns = Sharing::TimeSlicing {
+                switching_efficiency: efficiency,
+            };
+            (turns, "turns of a time-sliced GPU")
+        }
+    }
+}
+
+fn group(file: &GroupFile, strategy: &Strategy) -> Result<NodeGroup, String> {
+    let at_least_one = |field: &str, n: u32| match n {
+        0 => Err(format!("{field}: 0: must be at least 1")),
+        // More would not fit any memory.
+        n if n > 10_000 => Err(format!("{field}: {n}: must be at most 10000")),
+        n => Ok(n),
+    };
+    let mut allocatable = BTreeMap::new();
+    let mut slices = None;
+    match strategy {
+        Strategy::WholeGpu => {
+            allocatable.insert(GpuResource::whole(), file.gpus);
+        }
+        Strategy::TimeSlicing {
+            resource,
+            slices_per_gpu,
+        } => {
+            // As many as the pool says the device plugin offers.
+            let each = slices_per_gpu
+                .ok_or("gpus: the pool must say slicesPerGpu, as there are no labels to read")?;
+            slices = Some(each);
+            allocatable.insert(resource.clone(), file.gpus.saturating_mul(each));
+        }
+        Strategy::Mig if file.instances.is_empty() => {
+            return Err(
+                "instances: is empty, and the pool shares by MIG: must have one at least"
+                    .to_owned(),
+            );
+        }
+        Strategy::Mig => {}
+    }
+    let mut instances = BTreeMap::new();
+    for (name, instance) in &file.instances {
+        let resource = GpuResource::parse(name).map_err(|error| format!("instances: {error}"))?;
+        allocatable.insert(
+            resource.clone(),
+            at_least_one("instances.count", instance.count)?,
+        );
+        let memory = memory("instances.memory", &instance.memory)?;
+        instances.insert(
+            resource,
+            InstanceFacts {
+                multiprocessors: instance.multiprocessors,
+                memory,
+            },
+        );
+    }
+    let gpu_memory = file
+        .gpu_memory
+        .as_deref()
+        .map(|text| memory("gpuMemory", text));
+    Ok(NodeGroup {
+        count: at_least_one("count", file.count)?,
+        elastic: file.elastic.map(elastic).transpose()?,
+        node: Node {
+            name: file.name.clone(),
+            schedulable: true,
+            allocatable,
+            gpus: at_least_one("gpus", file.gpus)?,
+            slices_per_gpu: slices,
+            gpu_memory: gpu_memory.transpose()?,
+            multiprocessors: file.multiprocessors,
+            instances,
+            ..Node::default()
+        },
+    })
+}
+
+fn memory(field: &str, text: &str) -> Result<Mebibytes, String> {
+    Mebibytes::parse(text).map_err(|error| format!("{field}: {error}"))
+}
+
+fn elastic(file: ElasticFile) -> Result<Elastic, String> {
+    let time = |x: f64| x.is_finite() && x >= 0.0;
+    if file.max < file.min || file.max > 10_000 {
+        return Err(format!(
+            "elastic.max: {}: must be from min to 10000",
+            file.max
+        ));
+    }
+    if !(time(file.provision) && time(file.idle)) {
+        return Err("elastic: provision and idle must be at least 0".to_owned());
+    }
+    Ok(Elastic {
+        min: file.min,
+        max: file.max,
+        provision: file.provision,
+        idle: file.idle,
+    })
+}

@@ -1,0 +1,220 @@
+//! What arrives: from a trace, from the scenario's agents, or, where nothing is said, bursts like those of real services.
+
+use super::failure::Failure;
+use super::file::ScenarioFile;
+use crate::api::ValidPool;
+use crate::cli::traces;
+use crate::simulation::load::{
+    AgentLoad, Arrivals, BuiltIn, FOUR_AGENT_A, Scaling, Work, recorded_loads,
+};
+use crate::simulation::report::Described;
+use std::path::{Path, PathBuf};
+
+/// Load that is offered where nothing is said about any.
+const USUAL: f64 = 0.7;
+
+/// The loads in the order of the pool, and how long they last where a trace says it.
+///
+/// # Errors
+/// A trace that cannot be read or has other agents than the pool; a load that cannot be.
+pub(super) fn build(
+    file: &ScenarioFile,
+    pool: &ValidPool,
+    gpus: f64,
+    name: &str,
+    folder: &Path,
+    described: &mut Described,
+) -> Result<(Vec<AgentLoad>, Option<f64>), Failure> {
+    let loads = match &file.trace {
+        Some(trace) => recorded(file, trace, pool, name, folder, described)?,
+        None => written(file, pool, gpus, folder, described)?,
+    };
+    for load in &loads {
+        load.check().map_err(|error| Failure::input(name, error))?;
+    }
+    let lengths = loads.iter().filter_map(|load| match &load.arrivals {
+        Arrivals::Trace(replay) => {
+            Some(replay.span() * replay.mean_rate() / mean_rate(&load.arrivals))
+        }
+        _ => None,
+    });
+    // A scaling that keeps the length would be cut by this only where agents differ: the longest counts.
+    let length = lengths.fold(None, |longest: Option<f64>, length| {
+        Some(longest.map_or(length, |longest| longest.max(length)))
+    });
+    Ok((loads, length))
+}
+
+fn recorded(
+    file: &ScenarioFile,
+    name_of_trace: &str,
+    pool: &ValidPool,
+    name: &str,
+    folder: &Path,
+    described: &mut Described,
+) -> Result<Vec<AgentLoad>, Failure> {
+    if let Some((agent, _)) = file
+        .agents
+        .iter()
+        .find(|(_, agent)| agent.arrivals.is_some())
+    {
+        return Err(Failure::input(
+            name,
+            format_args!(
+                "agents.{agent}.arrivals: is given beside `trace`: must be one of both (an agent's part of a trace is \
+                 arrivals: {{type: Trace, file: ...}})"
+            ),
+        ));
+    }
+    let names: Vec<&str> = pool
+        .agents
+        .iter()
+        .map(|agent| agent.name.as_str())
+        .collect();
+    let Some(path) = found(name_of_trace, folder) else {
+        return stand_in(name_of_trace, &names, file, described);
+    };
+    let trace = traces::read(&path).map_err(|error| Failure::Input(error.to_string()))?;
+    let of = |agent: &&str| file.agents.get(*agent).cloned().unwrap_or_default();
+    let scalings: Vec<Scaling> = names
+        .iter()
+        .map(|agent| of(agent).scaling.unwrap_or_default())
+        .collect();
+    let shown = path.display().to_string();
+    let mut loads = recorded_loads(&trace, &shown, &names, &scalings, Work::default())
+        .map_err(|error| Failure::input(name, error))?;
+    for (load, agent) in loads.iter_mut().zip(&names) {
+        load.work = of(agent).work.unwrap_or_default();
+    }
+    Ok(loads)
+}
+
+/// The built-in loads in place of a trace that is not at hand, at the rates that were asked for.
+fn stand_in(
+    trace: &str,
+    names: &[&str],
+    file: &ScenarioFile,
+    described: &mut Described,
+) -> Result<Vec<AgentLoad>, Failure> {
+    let absent = || {
+        Failure::input(
+            trace,
+            "there is no such file or folder, neither beside the scenario nor in AGENTPOOL_TRACES",
+        )
+    };
+    let built_in = BuiltIn::of(trace).ok_or_else(absent)?;
+    let measured = built_in.loads(None);
+    let mut sorted = names.to_vec();
+    sorted.sort_unstable();
+    if sorted != ["coordinator", "nlp", "reasoning", "vision"] {
+        return Err(Failure::input(
+            trace,
+            "the trace is not at hand, and what stands in has the agents coordinator, nlp, vision and reasoning, which the pool must \
+             have and no others",
+        ));
+    }
+    let of = |load: &AgentLoad| file.agents.get(&load.agent).cloned().unwrap_or_default();
+    let rates = measured.each_ref().map(|load| match of(load).scaling {
+        None | Some(Scaling::AsRecorded) => mean_rate(&load.arrivals),
+        Some(
+            Scaling::Compression { rate }
+            | Scaling::Superposition { rate }
+            | Scaling::Thinning { rate },
+        ) => rate,
+    });
+    described.assumed.push(format!(
+        "the trace {trace} is not at hand (docs/traces.md says where it is published); generated loads with its measured statistics \
+         stand in"
+    ));
+    let mut loads = built_in.loads(Some(rates)).to_vec();
+    for load in &mut loads {
+        load.work = of(load).work.unwrap_or_default();
+    }
+    loads.sort_by_key(|load| names.iter().position(|name| *name == load.agent));
+    Ok(loads)
+}
+
+fn written(
+    file: &ScenarioFile,
+    pool: &ValidPool,
+    gpus: f64,
+    folder: &Path,
+    described: &mut Described,
+) -> Result<Vec<AgentLoad>, Failure> {
+    let count = pool.agents.len();
+    let mut assumed = Vec::new();
+    let mut loads = Vec::new();
+    for (i, agent) in pool.agents.iter().enumerate() {
+        let own = file.agents.get(&agent.name).cloned().unwrap_or_default();
+        let arrivals = match own.arrivals {
+            Some(Arrivals::Trace(mut replay)) => {
+                if let Some(scaling) = own.scaling {
+                    replay.scaling = scaling;
+                }
+                let path =
+                    found(&replay.file, folder).unwrap_or_else(|| PathBuf::from(&replay.file));
+                let trace =
+                    traces::read(&path).map_err(|error| Failure::Input(error.to_string()))?;
+                replay
+                    .attach(&agent.name, &trace)
+                    .map_err(|error| Failure::Input(error.to_string()))?;
+                Arrivals::Trace(replay)
+            }
+            Some(arrivals) => arrivals,
+            None => {
+                assumed.push(agent.name.as_str());
+                let throughput = own.throughput.unwrap_or(agent.base_throughput);
+                Arrivals::Bursty {
+                    rate: USUAL * gpus * throughput / count as f64,
+                    like: FOUR_AGENT_A[i % FOUR_AGENT_A.len()].1,
+                }
+            }
+        };
+        loads.push(AgentLoad {
+            agent: agent.name.clone(),
+            arrivals,
+            work: own.work.unwrap_or_default(),
+        });
+    }
+    if !assumed.is_empty() {
+        described.assumed.push(format!(
+            "nothing is said about the load of {}: generated bursts, each agent an equal part of {:.0} % load",
+            assumed.join(", "),
+            100.0 * USUAL
+        ));
+    }
+    Ok(loads)
+}
+
+/// The file or folder of a trace: from a folder, or in `AGENTPOOL_TRACES`.
+pub(super) fn found(name: &str, folder: &Path) -> Option<PathBuf> {
+    let near = folder.join(name);
+    let traces =
+        std::env::var_os("AGENTPOOL_TRACES").map(|traces| PathBuf::from(traces).join(name));
+    [Some(near), traces]
+        .into_iter()
+        .flatten()
+        .find(|path| path.exists())
+}
+
+/// Requests a second, on average; of steps the highest, which is an upper bound.
+pub(super) fn mean_rate(arrivals: &Arrivals) -> f64 {
+    match arrivals {
+        Arrivals::Constant { rate }
+        | Arrivals::Poisson { rate }
+        | Arrivals::Sine { rate, .. }
+        | Arrivals::Diurnal { rate, .. }
+        | Arrivals::Bursty { rate, .. } => *rate,
+        Arrivals::Steps { steps, .. } => steps.iter().map(|step| step.rate).fold(0.0, f64::max),
+        Arrivals::Square {
+            low, high, duty, ..
+        } => high * duty + low * (1.0 - duty),
+        Arrivals::Drifting(drift) => drift.rate,
+        Arrivals::Trace(replay) => match replay.scaling {
+            Scaling::AsRecorded => replay.mean_rate(),
+            Scaling::Compression { rate }
+            | Scaling::Superposition { rate }
+            | Scaling::Thinning { rate } => rate,
+        },
+    }
+}

@@ -1,0 +1,129 @@
+//! Where results go: to the terminal, or to files by their endings.
+
+use super::failure::Failure;
+use crate::simulation::report::{Page, Results, csv};
+use std::path::{Path, PathBuf};
+
+/// One `--output`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Output {
+    format: Format,
+    file: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Format {
+    Text,
+    Markdown,
+    Json,
+    Csv,
+    Html,
+}
+
+impl Output {
+    /// To the terminal, as text.
+    pub const TERMINAL: Self = Self {
+        format: Format::Text,
+        file: None,
+    };
+
+    /// Reads `json` (to standard output) or `report.html`.
+    ///
+    /// # Errors
+    /// Neither a format nor a file with the ending of one.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let format = |name: &str| {
+            Some(match name {
+                "text" | "txt" => Format::Text,
+                "markdown" | "md" => Format::Markdown,
+                "json" => Format::Json,
+                "csv" => Format::Csv,
+                "html" => Format::Html,
+                _ => return None,
+            })
+        };
+        if let Some(format) = format(text) {
+            return Ok(Self { format, file: None });
+        }
+        let file = PathBuf::from(text);
+        let ending = file.extension().and_then(|e| e.to_str()).and_then(format);
+        match ending {
+            Some(format) => Ok(Self {
+                format,
+                file: Some(file),
+            }),
+            None => {
+                Err("must be text, markdown, json, csv or html, or a file that ends so".to_owned())
+            }
+        }
+    }
+
+    /// Writes a page; its numbers too, where it has some.
+    ///
+    /// # Errors
+    /// A file that cannot be written, or a format in which the page does not exist.
+    pub fn write(&self, page: &Page, results: Option<&Results>) -> Result<(), Failure> {
+        let none = || {
+            Failure::input(
+                "--output",
+                "this page has no such format; take text, markdown or html",
+            )
+        };
+        let text = match self.format {
+            Format::Text => page.to_text(),
+            Format::Markdown => page.to_markdown(1, "plots"),
+            Format::Html => page.to_html(),
+            Format::Csv => csv(results.ok_or_else(none)?),
+            Format::Json => {
+                let results = results.ok_or_else(none)?;
+                let text = serde_json::to_string_pretty(results);
+                text.map_err(|error| Failure::Run(error.to_string()))? + "\n"
+            }
+        };
+        match &self.file {
+            None => print(&text),
+            Some(file) => write(file, &text),
+        }
+    }
+}
+
+/// Writes the plots of a page as SVG files into a folder, which is made if need be.
+///
+/// # Errors
+/// What cannot be written.
+pub(super) fn plots(folder: &Path, page: &Page) -> Result<(), Failure> {
+    std::fs::create_dir_all(folder).map_err(|error| {
+        Failure::input(folder.display(), format_args!("cannot be made: {error}"))
+    })?;
+    page.figures()
+        .try_for_each(|figure| write(&folder.join(format!("{}.svg", figure.name)), &figure.svg))
+}
+
+fn write(file: &Path, text: &str) -> Result<(), Failure> {
+    std::fs::write(file, text)
+        .map_err(|error| Failure::input(file.display(), format_args!("cannot be written: {error}")))
+}
+
+/// To standard output; a reader that has seen enough is no failure.
+fn print(text: &str) -> Result<(), Failure> {
+    use std::io::Write as _;
+    match std::io::stdout().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(Failure::Run(format!("standard output: {error}")))
+        }
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_output_is_a_format_or_a_file_with_its_ending() {
+        let html = Output::parse("a/b.html");
+        assert!(html.is_ok_and(|o| o.format == Format::Html && o.file.is_some()));
+        assert!(Output::parse("json").is_ok_and(|o| o.file.is_none()));
+        assert!(Output::parse("report.pdf").is_err() && Output::parse("").is_err());
+    }
+}

@@ -1,0 +1,247 @@
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+use super::*;
+use clap::Parser;
+
+#[derive(Parser)]
+struct Line {
+    #[command(flatten)]
+    args: SimulateArgs,
+}
+
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn example(name: &str) -> String {
+    root().join("examples").join(name).display().to_string()
+}
+
+fn args(line: &[&str]) -> SimulateArgs {
+    let words = std::iter::once(&"simulate").chain(line);
+    Line::try_parse_from(words)
+        .unwrap_or_else(|error| panic!("{error}"))
+        .args
+}
+
+fn results(line: &[&str]) -> Result<Results, String> {
+    let args = args(line);
+    let pool = args.pool.clone().unwrap();
+    match compare(&pool, &args) {
+        Ok((page, results)) => {
+            assert!(page.figures().count() >= 5);
+            Ok(results)
+        }
+        Err(failure) => {
+            assert_eq!(failure.code(), 2, "{failure}");
+            Err(failure.to_string())
+        }
+    }
+}
+
+/// An own empty folder; gone with it.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(name: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("simulate-{}-{name}", std::process::id()));
+        std::fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+
+    fn file(&self, name: &str, text: &str) -> String {
+        let path = self.0.join(name);
+        std::fs::write(&path, text).unwrap();
+        path.display().to_string()
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+#[test]
+fn every_example_of_a_scenario_runs_with_the_pool_and_the_what_ifs_that_it_names() {
+    let mut seen = 0;
+    for entry in std::fs::read_dir(root().join("examples/simulate")).unwrap() {
+        let path = entry.unwrap().path();
+        let text = std::fs::read_to_string(&path).unwrap();
+        let command = text
+            .lines()
+            .find_map(|line| line.strip_prefix("#   agentpool simulate "));
+        let words: Vec<&str> = command.unwrap().split_whitespace().collect();
+        let [_, pool, _, scenario, ..] = words[..] else {
+            panic!("{words:?}");
+        };
+        let file = |name: &str| root().join(name).display().to_string();
+        assert_eq!(root().join(scenario), path);
+        let (pool, scenario) = (file(pool), file(scenario));
+        let short = [
+            "--pool",
+            &pool,
+            "--scenario",
+            &scenario,
+            "--seconds",
+            "900",
+            "--seeds",
+            "1",
+        ];
+        let plain = results(&short).unwrap_or_else(|error| panic!("{error}"));
+        assert!(
+            plain
+                .results
+                .iter()
+                .all(|rule| rule.measures.requests > 0.0)
+        );
+        let what_ifs = text
+            .lines()
+            .filter(|line| line.starts_with("# ") && line.contains("  --"));
+        for what_if in what_ifs {
+            let flags = what_if.split("  --").nth(1).unwrap().replace('\'', "");
+            let flags = format!("--{flags}");
+            let other: Vec<&str> = short.into_iter().chain(flags.split_whitespace()).collect();
+            let other = results(&other).unwrap_or_else(|error| panic!("{error}"));
+            assert!(other.results != plain.results, "{what_if} changes nothing");
+        }
+        seen += 1;
+    }
+    assert!(seen >= 3);
+}
+
+#[test]
+fn a_pool_alone_is_simulated_and_what_is_assumed_is_said() {
+    let pool = example("whole-gpu.yaml");
+    let results = results(&["--pool", &pool, "--seconds", "120", "--seeds", "1"]).unwrap();
+    let said = results.scenario.assumed.join("\n");
+    assert!(
+        said.contains("actuationLag") && said.contains("70 % load"),
+        "{said}"
+    );
+    assert!(
+        results
+            .scenario
+            .loads
+            .iter()
+            .all(|load| load.load.starts_with("generated"))
+    );
+    let rules: Vec<&str> = results.results.iter().map(|r| r.policy.as_str()).collect();
+    assert_eq!(rules, ["static-equal", "water-filling", "balanced"]);
+}
+
+#[test]
+fn threads_do_not_change_a_figure() {
+    let pool = example("time-slicing.yaml");
+    let line = ["--pool", &pool, "--seconds", "200", "--seeds", "4"];
+    assert_eq!(results(&line).unwrap(), results(&line).unwrap());
+}
+
+#[test]
+fn wrong_input_is_refused_with_file_and_field_and_what_would_be_right() {
+    let folder = Folder::new("wrong");
+    let pool = example("time-slicing.yaml");
+    let scenario = |text: &str| folder.file("scenario.yaml", text);
+    let mut missing = Vec::new();
+    for (text, parts) in [
+        ("secnds: 1", &["scenario.yaml: unknown field `secnds`"][..]),
+        (
+            "seconds: -1",
+            &["scenario.yaml: seconds: -1: must be above 0"],
+        ),
+        ("seconds: .nan", &["must be above 0"]),
+        ("seeds: 0", &["seeds: 0: must be from 1 to 1000"]),
+        ("rules: [hpaa]", &["rules: rule \"hpaa\": expected one of"]),
+        ("rules: []", &["rules: is empty"]),
+        ("rules: [hpa]", &["hpa"]),
+        ("warmup: 2000", &["warmup is 2000, expected"]),
+        (
+            "agents: {x: {}}",
+            &["agents.x: the pool has no such agent; it has coordinator, nlp"],
+        ),
+        (
+            "agents: {nlp: {throughput: 0}}",
+            &["agents.nlp.throughput: 0: must be above 0"],
+        ),
+        (
+            "agents: {nlp: {arrivals: {type: Poisson, rate: -1}}}",
+            &["nlp", "rate is -1"],
+        ),
+        (
+            "agents: {nlp: {arrivals: {type: Poisson, rate: 1e9}}}",
+            &["seconds: 1800", "must be at most 1e10"],
+        ),
+        (
+            "cluster: {type: Fractions, gpus: 0}",
+            &["cluster.gpus: 0: must be above 0"],
+        ),
+        ("cluster: {type: Fractions, lag: -1}", &["lag is -1"]),
+        (
+            "cluster: {type: Fractions, switchingEfficiency: 2}",
+            &["switching efficiency is 2"],
+        ),
+        (
+            "cluster: {type: Nodes, groups: []}",
+            &["cluster.groups: is empty"],
+        ),
+        (
+            "cluster: {type: Nodes, groups: [{name: a, gpus: 0}]}",
+            &["cluster.groups[0].gpus: 0: must be at least 1"],
+        ),
+        ("power: {idle: 5, busy: 1}", &["power: "]),
+        (
+            "trace: nowhere.csv",
+            &["nowhere.csv: there is no such file"],
+        ),
+        ("seconds: [1", &["scenario.yaml", "line"]),
+    ] {
+        let file = scenario(text);
+        let error = results(&["--pool", &pool, "--scenario", &file]).unwrap_err();
+        let absent = parts.iter().filter(|part| !error.contains(**part));
+        missing.extend(absent.map(|part| format!("{text}: {part:?} is not in {error:?}")));
+    }
+    assert!(missing.is_empty(), "{}", missing.join("\n"));
+}
+
+#[test]
+fn a_wrong_trace_is_refused_with_its_line_and_other_agents_by_name() {
+    let folder = Folder::new("trace");
+    let pool = example("time-slicing.yaml");
+    let agents = "0,coordinator\n1,nlp\n2,vision\n";
+    for (rows, parts) in [
+        (
+            format!("{agents}3,reasoning\nx,nlp\n"),
+            &["trace.csv, line 6: arrival_s is \"x\""][..],
+        ),
+        (
+            format!("{agents}3,reasoning\n-1,nlp\n"),
+            &["trace.csv, line 6: arrival_s"],
+        ),
+        (
+            format!("{agents}3,reasoning\n4,chat\n"),
+            &["\"chat\"", "that the pool lacks"],
+        ),
+        (
+            agents.to_owned(),
+            &["\"reasoning\"", "coordinator, nlp, vision"],
+        ),
+        (String::new(), &["no request in it"]),
+    ] {
+        let trace = folder.file("trace.csv", &format!("arrival_s,agent\n{rows}"));
+        let error = results(&["--pool", &pool, "--trace", &trace]).unwrap_err();
+        for part in parts {
+            assert!(error.contains(part), "{rows}: {part:?} is not in {error:?}");
+        }
+    }
+}
+
+#[test]
+fn one_gpu_fewer_is_one_fewer_than_declared() {
+    let pool = PathBuf::from(example("whole-gpu.yaml"));
+    assert_eq!(gpus_of("-1", &pool, &[]).unwrap(), "7000m");
+    assert_eq!(gpus_of("+0.5", &pool, &[]).unwrap(), "8500m");
+    assert_eq!(gpus_of("3", &pool, &[]).unwrap(), "3");
+    for text in ["-8", "-x", "+inf"] {
+        assert_eq!(gpus_of(text, &pool, &[]).unwrap_err().code(), 2, "{text}");
+    }
+}

@@ -1,0 +1,256 @@
+//! What several runs of several rules came to, in numbers: the shape of the JSON and the source of every table.
+
+use crate::simulation::statistics::{Interval, interval, jain, paired_ratio};
+use crate::simulation::{AgentOutcome, Outcome, Power, Scenario, Sketch};
+use schemars::JsonSchema;
+use serde::Serialize;
+
+/// The rules that were compared, the first of them being what the others are compared with.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Results {
+    /// What was simulated, in words.
+    pub scenario: Described,
+    /// What drew the loads; each rule ran once with each.
+    pub seeds: Vec<u64>,
+    /// A rule each.
+    pub results: Vec<RuleResult>,
+}
+
+/// What was simulated, in words.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Described {
+    /// The pool's name.
+    pub pool: String,
+    /// For how long requests arrive, in seconds.
+    pub seconds: f64,
+    /// Of these, not counted, in seconds.
+    pub warmup_seconds: f64,
+    /// What there is to serve with.
+    pub cluster: String,
+    /// What is assumed because nothing was said about it.
+    pub assumed: Vec<String>,
+    /// The load of each agent: generated or recorded, from what.
+    pub loads: Vec<DescribedLoad>,
+}
+
+/// The load of an agent, in words.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct DescribedLoad {
+    /// The agent.
+    pub agent: String,
+    /// Its load.
+    pub load: String,
+}
+
+/// What a rule came to.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RuleResult {
+    /// The rule, as the command line names it.
+    pub policy: String,
+    /// Over all agents.
+    #[serde(flatten)]
+    pub measures: Measures,
+    /// Mean latency with 95 % confidence over the seeds; null for one seed.
+    pub mean_latency_interval: Option<Interval>,
+    /// Mean latency as a ratio to the first rule's, paired by seed; null for one seed.
+    pub mean_latency_ratio: Option<Interval>,
+    /// The same of the 95th percentile.
+    pub p95_latency_ratio: Option<Interval>,
+    /// GPU-hours that were paid for and granted to nobody, a run.
+    pub stranded_gpu_hours: f64,
+    /// Changes of shares or replicas that were begun, an hour.
+    pub moves_per_hour: f64,
+    /// Jain's index over the agents' speeds: work of a request over its mean time in the system; null without requests.
+    pub fairness: Option<f64>,
+    /// The agents, in the order of their names.
+    pub agents: Vec<AgentResult>,
+}
+
+/// What a rule came to for an agent.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct AgentResult {
+    /// Its name.
+    pub name: String,
+    /// Its figures.
+    #[serde(flatten)]
+    pub measures: Measures,
+}
+
+/// Figures that rules and agents have in common. Latencies are over all requests of all seeds; amounts are a run's, on average.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Measures {
+    /// Mean time in the system, in seconds; null without requests. What is not served in the end counts with its age.
+    pub mean_latency_seconds: Option<f64>,
+    /// Its median, within 0.4 % as all quantiles.
+    pub p50_latency_seconds: Option<f64>,
+    /// Its 95th percentile.
+    pub p95_latency_seconds: Option<f64>,
+    /// Its 99th percentile.
+    pub p99_latency_seconds: Option<f64>,
+    /// Mean time before a request first runs, in seconds.
+    pub mean_waiting_seconds: Option<f64>,
+    /// Requests that arrived.
+    pub requests: f64,
+    /// Of these, not served in the end.
+    pub unserved: f64,
+    /// Requests served a second.
+    pub throughput_per_second: f64,
+    /// Of these, within the latency target; all when there is none.
+    pub goodput_per_second: f64,
+    /// Part of the requests that arrived that was served within the latency target; null without requests.
+    pub within_target: Option<f64>,
+    /// GPU-hours: of a rule paid for, of an agent granted.
+    pub gpu_hours: f64,
+    /// Their price, in USD.
+    pub cost_usd: f64,
+    /// Energy in kilowatt-hours; null without a power model.
+    pub energy_kwh: Option<f64>,
+    /// Part of the GPU-hours that was spent on requests; null without GPU-hours.
+    pub utilisation: Option<f64>,
+    /// Pods that were started.
+    pub restarts: f64,
+    /// Requests that lost their pod while they ran and started again.
+    pub requests_cut: f64,
+    /// Longest time with requests and none finished, in seconds, in any run.
+    pub longest_starvation_seconds: f64,
+}
+
+impl Results {
+    /// From the outcomes of each rule, each by seed in the same order.
+    pub fn new(scenario: &Scenario, described: Described, outcomes: &[Vec<Outcome>]) -> Self {
+        let reference = outcomes.first().map_or(&[][..], Vec::as_slice);
+        let rule = |runs: &Vec<Outcome>| rule(scenario, runs, reference);
+        Self {
+            scenario: described,
+            seeds: reference.iter().map(|run| run.seed).collect(),
+            results: outcomes
+                .iter()
+                .filter(|runs| !runs.is_empty())
+                .map(rule)
+                .collect(),
+        }
+    }
+}
+
+fn rule(scenario: &Scenario, runs: &[Outcome], reference: &[Outcome]) -> RuleResult {
+    let count = runs.len() as f64;
+    let over = |measure: &dyn Fn(&Outcome) -> f64| runs.iter().map(measure).sum::<f64>() / count;
+    let agents: Vec<Vec<&AgentOutcome>> = (0..scenario.pool.agents.len())
+        .map(|agent| {
+            runs.iter()
+                .filter_map(|run| run.agents.get(agent))
+                .collect()
+        })
+        .collect();
+    let seconds = over(&|run| run.seconds);
+    let gpu_hours = |agent: &AgentOutcome| agent.granted / 3600.0;
+    let agent = |of: &Vec<&AgentOutcome>| AgentResult {
+        name: of
+            .first()
+            .map_or_else(String::new, |agent| agent.name.clone()),
+        measures: measures(scenario, of, count, seconds, mean(of, gpu_hours)),
+    };
+    let everyone: Vec<&AgentOutcome> = runs.iter().flat_map(|run| &run.agents).collect();
+    let ratio = |measure: fn(&Outcome) -> f64| {
+        let of = |runs: &[Outcome]| runs.iter().map(measure).collect::<Vec<f64>>();
+        paired_ratio(&of(runs), &of(reference))
+    };
+    let paid = over(&|run| run.paid) / 3600.0;
+    let means: Vec<f64> = runs.iter().map(mean_latency).collect();
+    RuleResult {
+        policy: runs
+            .first()
+            .map_or_else(String::new, |run| run.rule.clone()),
+        measures: measures(scenario, &everyone, count, seconds, paid),
+        mean_latency_interval: interval(&means),
+        mean_latency_ratio: ratio(mean_latency),
+        p95_latency_ratio: ratio(p95_latency),
+        stranded_gpu_hours: over(&|run| run.stranded) / 3600.0,
+        moves_per_hour: over(&|run| run.moves as f64) * 3600.0 / seconds,
+        fairness: jain(
+            &agents
+                .iter()
+                .filter_map(|of| speed(of))
+                .collect::<Vec<f64>>(),
+        ),
+        agents: agents.iter().map(agent).collect(),
+    }
+}
+
+fn mean(of: &[&AgentOutcome], measure: fn(&AgentOutcome) -> f64) -> f64 {
+    of.iter().map(|agent| measure(agent)).sum::<f64>() / of.len().max(1) as f64
+}
+
+fn measures(
+    scenario: &Scenario,
+    of: &[&AgentOutcome],
+    runs: f64,
+    seconds: f64,
+    gpu_hours: f64,
+) -> Measures {
+    let latency = merged(of.iter().map(|agent| &agent.latency));
+    let waiting = merged(of.iter().map(|agent| &agent.waiting));
+    let a_run = |measure: fn(&AgentOutcome) -> f64| {
+        of.iter().map(|agent| measure(agent)).sum::<f64>() / runs
+    };
+    let arrived = a_run(|agent| agent.arrived as f64);
+    let served = a_run(|agent| agent.served as f64);
+    let within = a_run(|agent| agent.within_target as f64);
+    let busy = a_run(|agent| agent.busy) / 3600.0;
+    Measures {
+        mean_latency_seconds: latency.mean(),
+        p50_latency_seconds: latency.quantile(0.5),
+        p95_latency_seconds: latency.quantile(0.95),
+        p99_latency_seconds: latency.quantile(0.99),
+        mean_waiting_seconds: waiting.mean(),
+        requests: arrived,
+        unserved: arrived - served,
+        throughput_per_second: served / seconds,
+        goodput_per_second: within / seconds,
+        within_target: (arrived > 0.0).then(|| within / arrived),
+        gpu_hours,
+        cost_usd: gpu_hours * scenario.price_per_gpu_hour,
+        energy_kwh: scenario.power.map(|power| energy(power, gpu_hours, busy)),
+        utilisation: (gpu_hours > 0.0).then(|| busy / gpu_hours),
+        restarts: a_run(|agent| agent.restarts as f64),
+        requests_cut: a_run(|agent| agent.cut as f64),
+        longest_starvation_seconds: of.iter().map(|agent| agent.starved).fold(0.0, f64::max),
+    }
+}
+
+/// Kilowatt-hours of GPU-hours of which some were busy.
+fn energy(power: Power, gpu_hours: f64, busy: f64) -> f64 {
+    (power.idle * gpu_hours + (power.busy - power.idle) * busy) / 1000.0
+}
+
+pub(super) fn merged<'a>(sketches: impl Iterator<Item = &'a Sketch>) -> Sketch {
+    let mut all = Sketch::default();
+    sketches.for_each(|sketch| all.merge(sketch));
+    all
+}
+
+fn latency(run: &Outcome) -> Sketch {
+    merged(run.agents.iter().map(|agent| &agent.latency))
+}
+
+fn mean_latency(run: &Outcome) -> f64 {
+    latency(run).mean().unwrap_or(f64::NAN)
+}
+
+fn p95_latency(run: &Outcome) -> f64 {
+    latency(run).quantile(0.95).unwrap_or(f64::NAN)
+}
+
+/// GPU-seconds of work of a request over its time in the system: 1 when each has a whole idle GPU for itself.
+fn speed(of: &[&AgentOutcome]) -> Option<f64> {
+    let served: u64 = of.iter().map(|agent| agent.served).sum();
+    let busy: f64 = of.iter().map(|agent| agent.busy).sum();
+    let latency = merged(of.iter().map(|agent| &agent.latency)).mean()?;
+    (served > 0 && latency > 0.0).then(|| busy / served as f64 / latency)
+}

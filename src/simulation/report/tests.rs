@@ -1,0 +1,134 @@
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use super::*;
+use crate::simulation::control::Rule;
+use crate::simulation::trust::scenario;
+use crate::simulation::{Outcome, Power, Scenario, run};
+
+fn compared() -> (Scenario, Vec<Vec<Outcome>>) {
+    let mut scenario = scenario(&["a", "b"], 10.0, 3.0, 300.0);
+    scenario.latency_target = Some(1.0);
+    scenario.price_per_gpu_hour = 2.0;
+    scenario.power = Some(Power {
+        idle: 100.0,
+        busy: 300.0,
+    });
+    let outcome = |rule: &str, seed| {
+        let rule = Rule::parse(rule).unwrap();
+        let mut controller = rule.build(&scenario).unwrap();
+        let name = rule.to_string();
+        run(&scenario, &mut *controller, &name, seed, &mut |_| {}).unwrap()
+    };
+    let outcomes = ["static-equal", "water-filling"]
+        .map(|rule| (1..=3).map(|seed| outcome(rule, seed)).collect())
+        .to_vec();
+    (scenario, outcomes)
+}
+
+fn results() -> Results {
+    let (scenario, outcomes) = compared();
+    let described = Described {
+        pool: "n/p".to_owned(),
+        seconds: 300.0,
+        cluster: "one GPU".to_owned(),
+        ..Described::default()
+    };
+    Results::new(&scenario, described, &outcomes)
+}
+
+#[test]
+fn rules_are_compared_in_pairs_with_the_first() {
+    let results = results();
+    assert_eq!(results.seeds, [1, 2, 3]);
+    let [equal, water] = &results.results[..] else {
+        panic!("two rules");
+    };
+    let one = equal.mean_latency_ratio.unwrap();
+    assert_eq!((one.mean, one.low, one.high), (1.0, 1.0, 1.0));
+    let ratio = water.mean_latency_ratio.unwrap();
+    let pooled =
+        water.measures.mean_latency_seconds.unwrap() / equal.measures.mean_latency_seconds.unwrap();
+    assert!(
+        ratio.low < ratio.mean
+            && ratio.mean < ratio.high
+            && (ratio.mean / pooled - 1.0).abs() < 0.2
+    );
+    assert!(
+        equal.mean_latency_interval.unwrap().high > equal.measures.mean_latency_seconds.unwrap()
+    );
+}
+
+#[test]
+fn the_amounts_add_up() {
+    let results = results();
+    for rule in &results.results {
+        let m = &rule.measures;
+        let granted: f64 = rule.agents.iter().map(|a| a.measures.gpu_hours).sum();
+        assert!((granted + rule.stranded_gpu_hours - m.gpu_hours).abs() < 1e-9);
+        assert!((m.cost_usd - 2.0 * m.gpu_hours).abs() < 1e-12);
+        let energy = 0.1 * m.gpu_hours * (1.0 + 2.0 * m.utilisation.unwrap());
+        assert!((m.energy_kwh.unwrap() - energy).abs() < 1e-12);
+        let served: f64 = rule
+            .agents
+            .iter()
+            .map(|a| a.measures.throughput_per_second)
+            .sum();
+        assert!((served - m.throughput_per_second).abs() < 1e-9);
+        assert!(m.goodput_per_second < m.throughput_per_second);
+        assert!(
+            m.p50_latency_seconds < m.p95_latency_seconds
+                && m.p95_latency_seconds < m.p99_latency_seconds
+        );
+        assert!(rule.fairness.is_some_and(|f| f > 0.5 && f <= 1.0));
+    }
+}
+
+#[test]
+fn the_csv_has_the_jsons_names_and_figures() {
+    let results = results();
+    let json = serde_json::to_value(&results).unwrap();
+    let csv = csv(&results);
+    let mut lines = csv.lines().map(|line| line.split(',').collect::<Vec<_>>());
+    let header = lines.next().unwrap();
+    let rows: Vec<_> = lines.collect();
+    assert_eq!(rows.len(), 2 * 3);
+    assert_eq!(rows[1][..2], ["static-equal", "a"]);
+    for name in [
+        "meanLatencySeconds",
+        "p95LatencySeconds",
+        "gpuHours",
+        "costUsd",
+        "restarts",
+    ] {
+        let column = header.iter().position(|h| *h == name).unwrap();
+        let value = &json["results"][0]["agents"][0][name];
+        assert_eq!(rows[1][column], value.to_string(), "{name}");
+        assert_eq!(
+            rows[0][column],
+            json["results"][0][name].to_string(),
+            "{name}"
+        );
+    }
+}
+
+#[test]
+fn a_page_has_every_rule_agent_and_figure_and_no_number_that_is_none() {
+    let (_, outcomes) = compared();
+    let page = comparison(&results(), figures(&outcomes));
+    let names: Vec<&str> = page.figures().map(|f| f.name.as_str()).collect();
+    assert_eq!(
+        names,
+        [
+            "latency",
+            "latency-distribution",
+            "shares",
+            "queues",
+            "gpu-hours"
+        ]
+    );
+    let html = page.to_html();
+    for part in ["static-equal", "water-filling", "<svg", "kWh", "mean ratio"] {
+        assert!(html.contains(part), "{part}");
+    }
+    assert!(!html.contains("NaN") && !html.contains("inf"), "{html}");
+}
