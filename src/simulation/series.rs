@@ -33,7 +33,7 @@ struct OfAgent {
 }
 
 impl Series {
-    /// For a run of about this long.
+    /// For requests that arrive for so long; until the last is served it often takes a little longer.
     pub fn new(agents: usize, seconds: f64) -> Self {
         let start = Row {
             at: 0.0,
@@ -41,7 +41,7 @@ impl Series {
             agents: vec![OfAgent::default(); agents],
         };
         Self {
-            distance: seconds / POINTS as f64,
+            distance: 1.25 * seconds / POINTS as f64,
             rows: vec![start],
             next: 1,
         }
