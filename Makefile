@@ -38,6 +38,10 @@ test: ## Everything that CI runs: check, then the end-to-end tests on a real con
 bench: ## The figures: a table, and target/bench/report.json.
 	@.ci/bench
 
+.PHONY: evaluation
+evaluation: ## What moving GPUs is worth, from the simulator: writes docs/evaluation.md. Some minutes after the first build.
+	$(CARGO) run --locked --release --package agentpool-e2e --bin evaluation
+
 .PHONY: generate
 generate: ## Writes the generated files: the CRD and its reference from the Rust types, the plain manifests from the chart.
 	AGENTPOOL_GENERATE=1 $(CARGO) test --quiet --locked --package agentpool --test generated generated_from

@@ -8,6 +8,7 @@
 pub mod controlplane;
 pub mod demo;
 pub mod engine;
+pub mod evaluation;
 pub mod figures;
 pub mod install;
 pub mod load;

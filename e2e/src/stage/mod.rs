@@ -32,7 +32,7 @@ pub const SYSTEM: &str = "agentpool-system";
 /// Namespace of the agents.
 pub const AGENTS: &str = "agents";
 /// What draws the loads of the scenarios.
-const SEED: u64 = 7;
+pub const SEED: u64 = 7;
 /// Limit of waits for what takes a moment; generous, because machines are shared.
 pub const LIMIT: Duration = Duration::from_secs(120);
 

@@ -14,5 +14,6 @@ mod quiet;
 mod restarts;
 mod sharers;
 mod signals;
+mod simulated;
 mod time_slicing;
 mod whole_gpus;

@@ -1,0 +1,49 @@
+//! What AgentPool is worth, measured by its own simulator: `docs/evaluation.md`.
+//!
+//! Nothing here decides anything: scenarios are put together from traces and from generators with their statistics, run under the rules that
+//! are compared, and written down with their confidence intervals, also where AgentPool loses.
+
+mod aims;
+mod bench;
+mod elastic;
+mod fractions;
+mod overload;
+mod pods;
+mod scenes;
+mod waves;
+
+pub use aims::Aim;
+pub use bench::Settings;
+
+use agentpool::simulation::report::Page;
+use anyhow::Result;
+use scenes::Traces;
+
+/// Everything, in the order in which it is read.
+///
+/// # Errors
+/// A trace that is there and cannot be read, or a run that came to nothing.
+pub fn pages(settings: &Settings) -> Result<Vec<Page>> {
+    let traces = Traces::open()?;
+    let mut aims = Vec::new();
+    let mut pages = vec![agentpool::simulation::report::paper()];
+    let mut say = |what: &str, page: Result<Page>| -> Result<()> {
+        eprintln!("evaluation: {what}");
+        pages.push(page?);
+        Ok(())
+    };
+    say(
+        "hard fractions of one GPU",
+        fractions::page(settings, &traces, &mut aims),
+    )?;
+    say("overload", overload::page(settings, &traces, &mut aims))?;
+    say("square waves", waves::page(settings, &mut aims))?;
+    say("pods on whole GPUs", pods::page(settings, &traces))?;
+    say(
+        "capacity that comes and goes",
+        elastic::page(settings, &traces, &mut aims),
+    )?;
+    pages.insert(1, aims::page(&aims));
+    pages.insert(1, scenes::page(&traces, settings));
+    Ok(pages)
+}

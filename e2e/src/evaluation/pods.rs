@@ -1,0 +1,124 @@
+//! Pods on whole GPUs: what users would otherwise run.
+
+use super::bench::{Job, Settings, all, average, mean, p95, ratio, shown};
+use super::scenes::{A, B, EVEN, Pool, Traces, UNEVEN, scenario};
+use agentpool::sharing::Node;
+use agentpool::simulation::control::Rule;
+use agentpool::simulation::report::{Page, Table};
+use agentpool::simulation::{Cluster, NodeGroup, Nodes, Outcome};
+use agentpool::units::{GpuResource, Mebibytes};
+use anyhow::Result;
+use std::collections::BTreeMap;
+
+/// GPUs of the node.
+const GPUS: u32 = 8;
+
+/// One node of whole GPUs.
+pub(super) fn node(gpus: u32) -> Node {
+    Node {
+        name: "gpu".to_owned(),
+        schedulable: true,
+        allocatable: BTreeMap::from([(GpuResource::whole(), gpus)]),
+        gpus,
+        gpu_memory: Some(Mebibytes(81_920)),
+        ..Node::default()
+    }
+}
+
+/// The page.
+pub(super) fn page(settings: &Settings, traces: &Traces) -> Result<Page> {
+    let mut page = Page {
+        title: "Pods on whole GPUs".to_owned(),
+        ..Page::default()
+    };
+    page.text(format!(
+        "Four agents on {GPUS} whole GPUs, cold start 30 s, one request at a time in a replica. Every rule with its own interval and defaults \
+         (docs/simulate.md cites them). Ratios to Hold, which keeps two replicas each. The autoscalers do not know of each other: a pod \
+         that finds no GPU waits until another gives one up.",
+    ));
+    let rules: Vec<Rule> = [
+        "hold",
+        "water-filling",
+        "balanced",
+        "static-proportional",
+        "hpa",
+        "keda",
+        "knative",
+        "wva",
+        "dynamo",
+    ]
+    .iter()
+    .map(|rule| Rule::parse(rule))
+    .collect::<Result<_, _>>()?;
+    for (source, name, load, split) in [
+        (A, "A, even load of 0.7", 0.7, EVEN),
+        (A, "A, load of 0.7 as .4/.1/.3/.2", 0.7, UNEVEN),
+        (B, "B, even load of 0.5", 0.5, EVEN),
+        (B, "B, even load of 0.7", 0.7, EVEN),
+    ] {
+        let pool = Pool {
+            gpus: GPUS,
+            min_shares: ["1"; 4],
+            ..Pool::default()
+        };
+        let cluster = Cluster::Nodes(Nodes {
+            groups: vec![NodeGroup {
+                node: node(GPUS),
+                count: 1,
+                elastic: None,
+            }],
+            switching_efficiency: 1.0,
+        });
+        let mut made = scenario(
+            &pool,
+            traces.loads(source)?,
+            (load, split),
+            cluster,
+            traces.seconds(source),
+        )?;
+        made.services
+            .iter_mut()
+            .for_each(|service| service.cold_start = 30.0);
+        let job = Job {
+            scenario: Box::new(move |_| made.clone()),
+            rules: rules.clone(),
+        };
+        let runs = all(settings, std::slice::from_ref(&job))?.remove(0);
+        page.heading(name);
+        let mut table = Table::new([
+            "rule",
+            "mean",
+            "p95",
+            "mean to Hold",
+            "p95 to Hold",
+            "pod starts/h",
+            "requests cut",
+        ]);
+        for (i, rule) in rules.iter().enumerate() {
+            let starts = |o: &Outcome| {
+                let all: u64 = o.agents.iter().map(|a| a.restarts).sum();
+                all as f64 / (o.seconds / 3600.0)
+            };
+            let cut = |o: &Outcome| o.agents.iter().map(|a| a.cut).sum::<u64>() as f64;
+            table.row([
+                rule.to_string(),
+                format!("{} s", average(&runs[i], mean)),
+                format!("{} s", average(&runs[i], p95)),
+                if i == 0 {
+                    "1".to_owned()
+                } else {
+                    shown(ratio(&runs, i, mean))
+                },
+                if i == 0 {
+                    "1".to_owned()
+                } else {
+                    shown(ratio(&runs, i, p95))
+                },
+                average(&runs[i], starts),
+                average(&runs[i], cut),
+            ]);
+        }
+        page.table(table);
+    }
+    Ok(page)
+}

@@ -1,0 +1,337 @@
+//! Traces where they are at hand, else generators with their statistics; and the scenarios that are made of them.
+
+use super::bench::Settings;
+use crate::controlplane::binaries::repository;
+use agentpool::api::{AgentPool, ValidPool};
+use agentpool::cli::traces;
+use agentpool::simulation::load::trace::{EVERYONE, Recording, Trace};
+use agentpool::simulation::load::{AgentLoad, Arrivals, BuiltIn, Replay, Scaling, Work};
+use agentpool::simulation::load::{FOUR_AGENT_A, FOUR_AGENT_B, FOUR_AGENT_C};
+use agentpool::simulation::report::{Page, Table};
+use agentpool::simulation::{Cluster, Fractions, Scenario, Service, Sharing};
+use agentpool::units::MilliGpus;
+use anyhow::{Context as _, Result};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+/// The agents, in the order in which a split of the load is written.
+pub const AGENTS: [&str; 4] = ["coordinator", "nlp", "vision", "reasoning"];
+/// All the same.
+pub const EVEN: [f64; 4] = [0.25; 4];
+/// Uneven.
+pub const UNEVEN: [f64; 4] = [0.4, 0.1, 0.3, 0.2];
+
+/// What is replayed.
+pub struct Traces {
+    found: BTreeMap<&'static str, Trace>,
+}
+
+/// The traces that are looked for.
+const NAMES: [&str; 8] = [
+    "four_agent_A",
+    "four_agent_B",
+    "four_agent_C_rates/rates_24h.csv.gz",
+    "four_agent_C_rates/language_rates_14d.csv.gz",
+    "azure_code_2023",
+    "azure_conv_2023",
+    "servegen_deepseek_r1",
+    "servegen_mm_image",
+];
+
+impl Traces {
+    /// Opens those that are at hand.
+    pub fn open() -> Result<Self> {
+        let folder = std::env::var_os("AGENTPOOL_TRACES")
+            .map_or_else(|| repository().join("../shared/traces"), PathBuf::from);
+        let mut found = BTreeMap::new();
+        for name in NAMES {
+            let path = folder.join(name);
+            if path.exists() {
+                found.insert(name, traces::read(&path)?);
+            }
+        }
+        Ok(Self { found })
+    }
+
+    /// A trace, if it is at hand.
+    pub fn get(&self, name: &str) -> Option<&Trace> {
+        self.found.get(name)
+    }
+
+    /// The loads of four agents by a source, each with its mean rate, in the order of [`AGENTS`].
+    pub fn loads(&self, source: Source) -> Result<Vec<(AgentLoad, f64)>> {
+        match source {
+            Source::Four {
+                name,
+                stand_in,
+                from,
+                seconds,
+            } => match self.get(name) {
+                Some(trace) => AGENTS
+                    .iter()
+                    .map(|agent| replay(name, trace, agent, agent, from, seconds))
+                    .collect(),
+                None => {
+                    let rates = mean_rates(stand_in);
+                    let with_rate = |load: AgentLoad| {
+                        let rate = rates.iter().find(|(agent, _)| *agent == load.agent);
+                        rate.map(|(_, rate)| (load.clone(), *rate))
+                            .context("a rate for each agent")
+                    };
+                    let all: Vec<(AgentLoad, f64)> = stand_in
+                        .loads(None)
+                        .into_iter()
+                        .map(with_rate)
+                        .collect::<Result<_>>()?;
+                    let of =
+                        |agent: &&str| all.iter().find(|(load, _)| load.agent == **agent).cloned();
+                    Ok(AGENTS.iter().filter_map(of).collect())
+                }
+            },
+            Source::Quarters(name) => {
+                let trace = self.get(name).with_context(|| format!("trace {name}"))?;
+                let part = trace.agents.values().next().map_or(0.0, Recording::seconds) / 4.0;
+                let quarter = |(k, agent): (usize, &&str)| {
+                    replay(name, trace, agent, EVERYONE, part * k as f64, Some(part))
+                };
+                AGENTS.iter().enumerate().map(quarter).collect()
+            }
+        }
+    }
+
+    /// How long a source lasts, in seconds.
+    pub fn seconds(&self, source: Source) -> f64 {
+        match source {
+            Source::Four {
+                name,
+                seconds,
+                from,
+                ..
+            } => match (seconds, self.get(name)) {
+                (Some(seconds), _) => seconds,
+                (None, Some(trace)) => {
+                    let longest = trace.agents.values().map(Recording::seconds);
+                    longest.fold(0.0, f64::max) - from
+                }
+                (None, None) => 2100.0,
+            },
+            Source::Quarters(name) => {
+                let trace = self.get(name).and_then(|t| t.agents.values().next());
+                trace.map_or(0.0, Recording::seconds) / 4.0
+            }
+        }
+    }
+}
+
+/// Where four loads come from.
+#[derive(Debug, Clone, Copy)]
+pub enum Source {
+    /// A trace of four agents, a part of it; a generator where it is absent.
+    Four {
+        /// Its name.
+        name: &'static str,
+        /// What stands in for it.
+        stand_in: BuiltIn,
+        /// From where, in seconds.
+        from: f64,
+        /// For how long; `None`: to its end.
+        seconds: Option<f64>,
+    },
+    /// The quarters of a trace of one service, one for each agent, side by side. Only where it is at hand.
+    Quarters(&'static str),
+}
+
+/// The bursty trace.
+pub const A: Source = Source::Four {
+    name: "four_agent_A",
+    stand_in: BuiltIn::A,
+    from: 0.0,
+    seconds: Some(2100.0),
+};
+
+/// The drifting trace.
+pub const B: Source = Source::Four {
+    name: "four_agent_B",
+    stand_in: BuiltIn::B,
+    from: 0.0,
+    seconds: Some(10_800.0),
+};
+
+/// Eight to two o'clock of the measured rates of a day.
+pub const C: Source = Source::Four {
+    name: "four_agent_C_rates/rates_24h.csv.gz",
+    stand_in: BuiltIn::C,
+    from: 28_800.0,
+    seconds: Some(21_600.0),
+};
+
+/// Rates beyond are normalised to this mean, so that a run takes seconds; a request a second and more per agent leaves the drift as it
+/// is.
+const NORMAL_RATE: f64 = 3.0;
+
+fn replay(
+    file: &str,
+    trace: &Trace,
+    agent: &str,
+    of: &str,
+    from: f64,
+    seconds: Option<f64>,
+) -> Result<(AgentLoad, f64)> {
+    let mut replay = Replay {
+        file: file.to_owned(),
+        of: (agent != of && of != EVERYONE).then(|| of.to_owned()),
+        from,
+        seconds,
+        ..Replay::default()
+    };
+    replay.attach(agent, trace)?;
+    let mut rate = replay.mean_rate();
+    if matches!(replay.recorded, Recording::Rates(_)) {
+        rate = NORMAL_RATE;
+        replay.scaling = Scaling::Superposition { rate };
+    }
+    let load = AgentLoad {
+        agent: agent.to_owned(),
+        arrivals: Arrivals::Trace(replay),
+        work: Work::Exponential,
+    };
+    Ok((load, rate))
+}
+
+fn mean_rates(stand_in: BuiltIn) -> [(&'static str, f64); 4] {
+    match stand_in {
+        BuiltIn::A => FOUR_AGENT_A.map(|(agent, like)| (agent, like.mean)),
+        BuiltIn::B => FOUR_AGENT_B.map(|(agent, drift)| (agent, drift.rate)),
+        BuiltIn::C => FOUR_AGENT_C.map(|(agent, rate, _)| (agent, rate)),
+    }
+}
+
+/// What a pool of four agents is told.
+#[derive(Debug, Clone)]
+pub struct Pool {
+    /// Whole GPUs.
+    pub gpus: u32,
+    /// `policy` of the pool, as YAML in braces.
+    pub policy: String,
+    /// By agent, in the order of [`AGENTS`].
+    pub priorities: [&'static str; 4],
+    /// By agent.
+    pub min_shares: [&'static str; 4],
+}
+
+impl Default for Pool {
+    fn default() -> Self {
+        Self {
+            gpus: 1,
+            policy: "{}".to_owned(),
+            priorities: ["Medium"; 4],
+            min_shares: ["0"; 4],
+        }
+    }
+}
+
+impl Pool {
+    /// The pool whose agents have these throughputs.
+    ///
+    /// # Errors
+    /// What the operator would say.
+    pub fn valid(&self, throughputs: &[f64]) -> Result<ValidPool> {
+        let mut text = format!(
+            "apiVersion: agentpool.dev/v1alpha1\nkind: AgentPool\nmetadata: {{name: evaluation, namespace: agents}}\nspec:\n  \
+             mode: Auto\n  devices: [{{name: gpu, gpus: {}, sharing: {{type: WholeGPU}}}}]\n  policy: {}\n  agents:\n",
+            self.gpus, self.policy
+        );
+        for (i, throughput) in throughputs.iter().enumerate() {
+            let (name, priority, min) = (AGENTS[i], self.priorities[i], self.min_shares[i]);
+            text += &format!(
+                "  - {{name: {name}, workloadRef: {{apiVersion: apps/v1, kind: Deployment, name: {name}}}, priority: {priority}, \
+                 minShare: \"{min}\", replicas: {{min: 1, max: {}}}, model: {{requestsPerSecondPerGpu: \"{throughput:.6}\"}}}}\n",
+                self.gpus.max(1)
+            );
+        }
+        let pool: AgentPool = serde_yaml::from_str(&text).context("the pool of an evaluation")?;
+        Ok(ValidPool::admit(&pool)?)
+    }
+}
+
+/// A load of four agents that is `load` of all GPUs on average, divided by `split`.
+pub fn scenario(
+    pool: &Pool,
+    loads: Vec<(AgentLoad, f64)>,
+    (load, split): (f64, [f64; 4]),
+    cluster: Cluster,
+    seconds: f64,
+) -> Result<Scenario> {
+    let work = load * f64::from(pool.gpus);
+    let throughputs: Vec<f64> = loads
+        .iter()
+        .zip(split)
+        .map(|((_, rate), part)| rate / (work * part))
+        .collect();
+    let valid = pool.valid(&throughputs)?;
+    let position = |name: &str| AGENTS.iter().position(|agent| *agent == name);
+    let order: Vec<usize> = valid
+        .agents
+        .iter()
+        .filter_map(|a| position(&a.name))
+        .collect();
+    let service = |i: &usize| Service {
+        throughput: valid
+            .agents
+            .iter()
+            .find(|a| a.name == AGENTS[*i])
+            .map_or(1.0, |a| a.base_throughput),
+        max_running: 1,
+        cold_start: 0.0,
+        image_pull: 0.0,
+        drain: 60.0,
+    };
+    Ok(Scenario {
+        services: order.iter().map(service).collect(),
+        loads: order.iter().map(|i| loads[*i].0.clone()).collect(),
+        pool: valid,
+        cluster,
+        seconds,
+        warmup: 0.0,
+        metric_age: 0.0,
+        latency_target: None,
+        price_per_gpu_hour: 0.0,
+        power: None,
+    })
+}
+
+/// Hard fractions of one GPU, in force after a lag.
+pub fn one_gpu(lag: f64) -> Cluster {
+    Cluster::Fractions(Fractions {
+        gpus: MilliGpus::ONE,
+        lag,
+        sharing: Sharing::Partition,
+    })
+}
+
+/// What is real and what is modelled.
+pub(super) fn page(traces: &Traces, settings: &Settings) -> Page {
+    let mut page = Page {
+        title: "What is real here and what is modelled".to_owned(),
+        ..Page::default()
+    };
+    page.text(format!(
+        "Real: the operator's own measuring, allocation and planning code. Arrivals as recorded where the table says so; docs/traces.md says \
+         where each trace is published. Modelled: queues (first come first served), exponential service, speed in proportion to a share, \
+         the physics of each sharing strategy, cold starts of one length. Nothing here ran on a GPU. Every comparison is paired: the \
+         same requests under every rule, {} seeds; a ratio is the geometric mean of the pairs' ratios with its 95 % interval (Student). \
+         Requests that are not served when a run ends, at twice its length at most, count with their age.",
+        settings.seeds
+    ));
+    let mut table = Table::new(["source", "arrivals"]);
+    for name in NAMES {
+        let real = if traces.get(name).is_some() {
+            "as recorded"
+        } else {
+            "absent: a generator with its statistics stands in, or it is left out"
+        };
+        table.row([name, real]);
+    }
+    page.table(table);
+    page
+}
