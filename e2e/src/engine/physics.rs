@@ -408,4 +408,6 @@ fn clamp(value: f64, low: f64, high: f64) -> f64 {
 }
 
 #[cfg(test)]
+mod agreement;
+#[cfg(test)]
 mod tests;

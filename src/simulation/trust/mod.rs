@@ -3,6 +3,7 @@
 
 mod pods;
 mod runs;
+mod symmetry;
 mod theory;
 
 use super::load::{AgentLoad, Arrivals, Work};
