@@ -13,7 +13,7 @@ mod format;
 mod loads;
 mod replay;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use decide::{allot, decide};
 pub use format::{CHECKPOINT, Decision, Gap, Head, Inputs, Line, Memory, Output, Pool, VERSION};

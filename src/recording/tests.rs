@@ -1,6 +1,6 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-mod session;
+pub(crate) mod session;
 
 use super::*;
 use crate::allocation::Load;

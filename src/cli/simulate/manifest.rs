@@ -35,7 +35,7 @@ fn parse(text: &str, file: &str, sets: &[Set]) -> Result<Manifest, Failure> {
             pools.push((i, value));
         }
     }
-    let [(index, written)] = &mut pools[..] else {
+    let [(index, written)] = &pools[..] else {
         let found = pools.len();
         return Err(wrong(format!(
             "has {found} objects of kind AgentPool, must have one"
@@ -45,8 +45,17 @@ fn parse(text: &str, file: &str, sets: &[Set]) -> Result<Manifest, Failure> {
     let document = Deserializer::from_str(text).nth(*index);
     let typed = document.map(AgentPool::deserialize).transpose();
     typed.map_err(|error| wrong(error.to_string()))?;
+    admit(written.clone(), file, sets)
+}
+
+/// A manifest as the operator reads it, after what-ifs.
+///
+/// # Errors
+/// What the operator would refuse, in its words.
+pub(super) fn admit(mut written: Value, file: &str, sets: &[Set]) -> Result<Manifest, Failure> {
+    let wrong = |what: String| Failure::input(file, what);
     for set in sets.iter().filter(|set| set.is_of_pool()) {
-        set.apply(written).map_err(Failure::Input)?;
+        set.apply(&mut written).map_err(Failure::Input)?;
     }
     let pool: AgentPool =
         serde_yaml::from_value(written.clone()).map_err(|error| wrong(error.to_string()))?;

@@ -9,6 +9,7 @@ mod jobs;
 mod loads;
 mod manifest;
 mod output;
+mod recording;
 mod reference;
 mod set;
 
@@ -21,6 +22,7 @@ use self::jobs::Job;
 use self::output::Output;
 use self::set::Set;
 use crate::simulation::report::{self, Results};
+use crate::units::MilliGpus;
 use clap::Args;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -32,11 +34,14 @@ pub(super) struct SimulateArgs {
     #[arg(long, conflicts_with_all = ["pool", "scenario", "seconds", "rules", "lag", "gpus", "set"])]
     paper: bool,
     /// A file with the AgentPool manifest, as it would be applied; it may have other objects beside it.
-    #[arg(long, value_name = "FILE", required_unless_present = "paper")]
+    #[arg(long, value_name = "FILE", required_unless_present_any = ["paper", "from"])]
     pool: Option<PathBuf>,
     /// What is simulated: loads, services, cluster, rules. Default: bursts at 70 % load on the pool's GPUs.
     #[arg(long, value_name = "FILE")]
     scenario: Option<PathBuf>,
+    /// A recording (`agentpool run --record`): its pool, unless one is named, and the rates that reached its agents.
+    #[arg(long, value_name = "FOLDER", conflicts_with_all = ["paper", "trace"])]
+    from: Option<PathBuf>,
     /// The loads of all agents: a file, a folder, or the name of a folder in AGENTPOOL_TRACES.
     #[arg(long, value_name = "FILE|FOLDER")]
     trace: Option<String>,
@@ -79,16 +84,13 @@ pub(super) fn main(args: SimulateArgs) -> ExitCode {
 
 fn simulate(args: SimulateArgs) -> Result<(), Failure> {
     let (outputs, plots) = (args.output.clone(), args.plots.clone());
-    let (page, results) = match &args.pool {
-        None => {
-            let mut page = report::paper();
-            fair::add(&mut page, args.trace.as_deref(), args.seeds.unwrap_or(3))?;
-            (page, None)
-        }
-        Some(pool) => {
-            let (page, results) = compare(pool, &args)?;
-            (page, Some(results))
-        }
+    let (page, results) = if args.paper {
+        let mut page = report::paper();
+        fair::add(&mut page, args.trace.as_deref(), args.seeds.unwrap_or(3))?;
+        (page, None)
+    } else {
+        let (page, results) = compare(&args)?;
+        (page, Some(results))
     };
     let terminal = [Output::TERMINAL];
     let outputs = if outputs.is_empty() {
@@ -102,19 +104,29 @@ fn simulate(args: SimulateArgs) -> Result<(), Failure> {
     plots.map_or(Ok(()), |folder| output::plots(&folder, &page))
 }
 
-fn compare(pool: &Path, args: &SimulateArgs) -> Result<(report::Page, Results), Failure> {
+fn compare(args: &SimulateArgs) -> Result<(report::Page, Results), Failure> {
+    let recorded = args.from.as_deref().map(recording::read).transpose()?;
+    let pool = |sets: &[Set]| match (&args.pool, &recorded) {
+        (Some(pool), _) => manifest::read(pool, sets),
+        (None, Some(recorded)) => {
+            let written = serde_yaml::to_value(&recorded.manifest);
+            let written = written.map_err(|error| Failure::Run(error.to_string()))?;
+            manifest::admit(written, "the recorded pool", sets)
+        }
+        (None, None) => Err(Failure::input("--pool", "is needed")),
+    };
     let mut sets = args.set.clone();
     if let Some(gpus) = &args.gpus {
-        let gpus = gpus_of(gpus, pool, &sets)?;
+        let gpus = gpus_of(gpus, pool(&sets)?.pool.shape.declared_gpus)?;
         sets.push(Set::pool("spec.devices[0].gpus", &gpus));
     }
-    let manifest = manifest::read(pool, &sets)?;
-    let name = args
+    let manifest = pool(&sets)?;
+    let named = args
         .scenario
         .as_ref()
-        .unwrap_or(&pool.to_path_buf())
-        .display()
-        .to_string();
+        .or(args.pool.as_ref())
+        .or(args.from.as_ref());
+    let name = named.map_or_else(String::new, |path| path.display().to_string());
     let folder = args
         .scenario
         .as_deref()
@@ -122,17 +134,48 @@ fn compare(pool: &Path, args: &SimulateArgs) -> Result<(report::Page, Results), 
         .unwrap_or(Path::new(""));
     let mut file = scenario(args.scenario.as_deref(), &sets)?;
     override_with(&mut file, args, &manifest);
+    let assumed = recorded.map_or_else(
+        || Ok(Vec::new()),
+        |recorded| replay(recorded, &mut file, &manifest),
+    )?;
     // A path on the command line begins where the command runs.
     let folder = if args.trace.is_some() {
         Path::new("")
     } else {
         folder
     };
-    let plan = build::build(manifest, &file, &name, folder)?;
+    let mut plan = build::build(manifest, &file, &name, folder)?;
+    plan.described.assumed.extend(assumed);
     let outcomes = run(&plan, &name)?;
     let results = Results::new(&plan.scenario, plan.described, &outcomes);
     let page = report::comparison(&results, report::figures(&outcomes));
     Ok((page, results))
+}
+
+/// What was recorded is the load of every agent; what is assumed about it.
+fn replay(
+    recorded: recording::Recorded,
+    file: &mut ScenarioFile,
+    manifest: &manifest::Manifest,
+) -> Result<Vec<String>, Failure> {
+    let known = |name: &str| recorded.arrivals.iter().any(|(agent, _)| agent == name);
+    if let Some(agent) = manifest
+        .pool
+        .agents
+        .iter()
+        .find(|agent| !known(&agent.name))
+    {
+        return Err(Failure::input(
+            "--from",
+            format_args!("agent {} of the pool was not recorded", agent.name),
+        ));
+    }
+    file.trace = None;
+    file.seconds.get_or_insert(recorded.seconds);
+    for (agent, arrivals) in recorded.arrivals {
+        file.agents.entry(agent).or_default().arrivals = Some(arrivals);
+    }
+    Ok(recorded.assumed)
 }
 
 fn run(plan: &Plan, name: &str) -> Result<Vec<Vec<crate::simulation::Outcome>>, Failure> {
@@ -209,12 +252,11 @@ fn override_with(file: &mut ScenarioFile, args: &SimulateArgs, manifest: &manife
 }
 
 /// What `--gpus` comes to: `+1` and `-1` count from what the pool declares.
-fn gpus_of(text: &str, pool: &Path, sets: &[Set]) -> Result<String, Failure> {
+fn gpus_of(text: &str, declared: Option<MilliGpus>) -> Result<String, Failure> {
     let wrong = |right: &str| Failure::input("--gpus", format_args!("{text:?}: {right}"));
     if !text.starts_with(['+', '-']) {
         return Ok(text.to_owned());
     }
-    let declared = manifest::read(pool, sets)?.pool.shape.declared_gpus;
     let declared = declared.ok_or_else(|| {
         wrong("the pool does not say how many GPUs it has: must be a number without a sign")
     })?;

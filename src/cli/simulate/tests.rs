@@ -26,8 +26,7 @@ fn args(line: &[&str]) -> SimulateArgs {
 
 fn results(line: &[&str]) -> Result<Results, String> {
     let args = args(line);
-    let pool = args.pool.clone().unwrap();
-    match compare(&pool, &args) {
+    match compare(&args) {
         Ok((page, results)) => {
             assert!(page.figures().count() >= 5);
             Ok(results)
@@ -237,11 +236,11 @@ fn a_wrong_trace_is_refused_with_its_line_and_other_agents_by_name() {
 
 #[test]
 fn one_gpu_fewer_is_one_fewer_than_declared() {
-    let pool = PathBuf::from(example("whole-gpu.yaml"));
-    assert_eq!(gpus_of("-1", &pool, &[]).unwrap(), "7000m");
-    assert_eq!(gpus_of("+0.5", &pool, &[]).unwrap(), "8500m");
-    assert_eq!(gpus_of("3", &pool, &[]).unwrap(), "3");
+    let pool = Some(MilliGpus::whole(8));
+    assert_eq!(gpus_of("-1", pool).unwrap(), "7000m");
+    assert_eq!(gpus_of("+0.5", pool).unwrap(), "8500m");
+    assert_eq!(gpus_of("3", pool).unwrap(), "3");
     for text in ["-8", "-x", "+inf"] {
-        assert_eq!(gpus_of(text, &pool, &[]).unwrap_err().code(), 2, "{text}");
+        assert_eq!(gpus_of(text, pool).unwrap_err().code(), 2, "{text}");
     }
 }
