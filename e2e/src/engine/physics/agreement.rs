@@ -102,7 +102,7 @@ fn the_simulator_keeps_the_same_schedule() {
             } else {
                 let at = dice.random_range(0..both.alive.len());
                 let (process, _, agent) = both.alive[at];
-                let work = dice.random_range(0.0..1.0);
+                let work = dice.random_range(0.0..0.4);
                 both.physics.submit(now, process, work).unwrap();
                 both.engine.arrive(now, agent, work);
             }
@@ -114,7 +114,8 @@ fn the_simulator_keeps_the_same_schedule() {
         };
         ours.sort_by(order);
         theirs.sort_by(order);
-        assert!(ours.len() > CALLS / 2 && ours.len() == theirs.len());
+        assert_eq!(ours.len(), theirs.len(), "seed {seed}");
+        assert!(ours.len() > CALLS / 4, "seed {seed}: {}", ours.len());
         for (a, b) in ours.iter().zip(theirs.iter()) {
             let same =
                 a.0 == b.0 && a.1 == b.1 && (a.2 - b.2).abs() < 1e-9 && (a.3 - b.3).abs() < 1e-9;
