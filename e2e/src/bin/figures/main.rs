@@ -4,6 +4,7 @@
 mod allocate;
 mod memory;
 mod pays;
+mod plan;
 mod reaction;
 mod settled;
 mod simulate;
@@ -25,6 +26,8 @@ struct Arguments {
 enum Benchmark {
     /// What a decision costs.
     Allocate,
+    /// What a plan costs.
+    Plan,
     /// What a simulated request costs.
     Simulate,
     /// How soon the loop acts.
@@ -41,6 +44,7 @@ enum Benchmark {
 async fn main() -> Result<()> {
     match Arguments::parse().benchmark {
         Benchmark::Allocate => allocate::run(),
+        Benchmark::Plan => plan::run(),
         Benchmark::Simulate => simulate::run(),
         Benchmark::Loop => reaction::run().await,
         Benchmark::Memory => memory::run().await,
