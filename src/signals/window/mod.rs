@@ -314,8 +314,11 @@ impl Tracker {
             return None;
         }
         let fresh = || self.pods.values().filter(|pod| pod.fresh(now, settings));
-        let mean_rate = mean(fresh().filter_map(PodState::rate));
-        let mean_backlog = mean(fresh().filter_map(PodState::backlog));
+        // A pod's first sample is fresh and says no rate: then the last known rates of the others are all there is.
+        let mean_rate = mean(fresh().filter_map(PodState::rate))
+            .or_else(|| mean(self.pods.values().filter_map(PodState::rate)))
+            .unwrap_or(0.0);
+        let mean_backlog = mean(fresh().filter_map(PodState::backlog)).unwrap_or(0.0);
         let (mut arrivals, mut backlog) = (seen.arrivals, 0.0);
         for pod in self.pods.values().filter(|pod| pod.expected(now, settings)) {
             let is_fresh = pod.fresh(now, settings);
@@ -366,9 +369,9 @@ impl Tracker {
     }
 }
 
-fn mean(values: impl Iterator<Item = f64>) -> f64 {
+fn mean(values: impl Iterator<Item = f64>) -> Option<f64> {
     let (sum, count) = values.fold((0.0, 0.0), |(sum, count), value| (sum + value, count + 1.0));
-    if count > 0.0 { sum / count } else { 0.0 }
+    (count > 0.0).then(|| sum / count)
 }
 
 /// One result a pod: the latest sample; a problem only where there is no sample. Independent of the order.

@@ -2,6 +2,7 @@
 //!
 //! Anew: every agent's target is drawn anew and nothing is remembered, so that the whole pool is packed. Again: the same is asked while the
 //! plan before is being carried out. All times are the shortest of several plans of one pool, and the longest of several pools.
+#![forbid(unsafe_code)]
 
 use agentpool::allocation::{Allotment, Reason};
 use agentpool::sharing::{

@@ -196,3 +196,19 @@ fn a_restart_of_an_engine_is_told_once_with_its_pod() {
     }
     assert_eq!(told, [("pod-a".into(), Problem::CounterReset)]);
 }
+
+#[test]
+fn a_first_sample_beside_a_pod_whose_samples_went_stale_is_no_pod_without_load() {
+    let mut driver = Driver::new();
+    let lost = || Err(Problem::Timeout);
+    let finished = |tick: i32| sample(10.0 * f64::from(tick), 0.0, 0.0);
+    (0..6).for_each(|tick| {
+        driver.tick(&[("a", finished(tick)), ("b", lost())]);
+    });
+    (6..9).for_each(|_| {
+        driver.tick(&[("a", lost()), ("b", lost())]);
+    });
+    // Nobody who is fresh has a rate now.
+    let signal = driver.tick(&[("a", lost()), ("b", finished(9))]);
+    assert_near(rate(&signal), 20.0);
+}
