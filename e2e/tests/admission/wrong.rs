@@ -453,7 +453,7 @@ fn not_built() -> Vec<Case> {
         ("requests.takeOver", "Always", "\"Allowed\""),
         ("devices[0].sharing.type", "MPS", "\"WholeGPU\""),
         ("devices[0].sharing.type", "DRA", "\"MIG\""),
-        ("policy.type", "Balanced", "\"WaterFilling\""),
+        ("policy.type", "BestEffort", "\"WaterFilling\""),
         ("mode", "Off", "\"Observe\""),
         ("agents[0].workloadRef.kind", "Job", "\"StatefulSet\""),
         ("agents[0].workloadRef.kind", "Rollout", "\"Deployment\""),
