@@ -4,6 +4,7 @@ use crate::whole_gpus::{load, pool};
 use agentpool::api::AgentPool;
 use agentpool_e2e::controlplane::nodes::{A100_80, NodeSpec};
 use agentpool_e2e::stage::{AGENTS, AgentWorkload, LIMIT, Stage, StageOptions};
+use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::Deployment;
 use kube::api::{Api, Patch, PatchParams};
 use serde_json::json;
@@ -100,6 +101,17 @@ async fn a_workload_that_somebody_else_manages_is_refused_by_name_before_any_wri
         })
         .await
         .unwrap();
+    // Objects are as old as their second of creation: the younger one must not be made in the same.
+    let older = stage.pools().get("older").await.unwrap();
+    let made = older.metadata.creation_timestamp.unwrap().0;
+    let later = async || Ok((Timestamp::now().as_second() > made.as_second()).then_some(()));
+    agentpool_e2e::wait::until(
+        LIMIT,
+        "the second in which the older pool was made is over",
+        later,
+    )
+    .await
+    .unwrap();
     stage.apply(&named("younger", 2)).await.unwrap();
     let younger = |p: &AgentPool| conflicted(p, "ClaimedByPool", "agents/older");
     stage
