@@ -26,8 +26,7 @@ pub(crate) async fn config_of(path: &Path) -> Result<Config> {
 /// `target/e2e/<name>-<pid>`, or with a number behind it when this process makes several.
 pub(super) fn new_folder(name: &str) -> Result<PathBuf> {
     static RUNS: AtomicUsize = AtomicUsize::new(0);
-    let target = std::env::var_os("CARGO_TARGET_DIR")
-        .map_or_else(|| binaries::repository().join("target"), PathBuf::from);
+    let target = binaries::target();
     let folder = match RUNS.fetch_add(1, Ordering::Relaxed) {
         0 => target.join(format!("e2e/{name}-{}", std::process::id())),
         run => target.join(format!("e2e/{name}-{}-{run}", std::process::id())),

@@ -33,6 +33,17 @@ pub fn repository() -> PathBuf {
     crate_folder.parent().unwrap_or(crate_folder).to_owned()
 }
 
+/// Where builds and runs put their files: `$CARGO_TARGET_DIR`, else `target` of the repository.
+pub fn target() -> PathBuf {
+    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| repository().join("target"), PathBuf::from)
+}
+
+/// Where real traces are looked for: `$AGENTPOOL_TRACES`, else `../shared/traces` beside the repository.
+pub fn traces() -> PathBuf {
+    std::env::var_os("AGENTPOOL_TRACES")
+        .map_or_else(|| repository().join("../shared/traces"), PathBuf::from)
+}
+
 /// The folder `e2e/controlplane` of the repository: build script, pinned versions, KWOK stages.
 pub fn sources() -> PathBuf {
     repository().join("e2e/controlplane")

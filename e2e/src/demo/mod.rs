@@ -110,9 +110,7 @@ async fn show(scene: &Scene, world: &World<'_>, terminal: bool) -> Result<()> {
 
 /// `target/demo/<scene>.svg`.
 fn plot_path(scene: &Scene) -> Result<PathBuf> {
-    let target = std::env::var_os("CARGO_TARGET_DIR")
-        .map_or_else(|| binaries::repository().join("target"), PathBuf::from);
-    let folder = target.join("demo");
+    let folder = binaries::target().join("demo");
     std::fs::create_dir_all(&folder).with_context(|| format!("make {}", folder.display()))?;
     Ok(folder.join(format!("{}.svg", scene.name)))
 }

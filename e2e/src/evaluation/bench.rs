@@ -14,12 +14,26 @@ pub struct Settings {
     pub seeds: u64,
 }
 
-/// A scenario for each seed, and the rules that it is run under.
+/// A scenario, and the rules that it is run under.
 pub struct Job {
-    /// The scenario, which may depend on the seed.
-    pub scenario: Box<dyn Fn(u64) -> Scenario + Sync + Send>,
+    /// The scenario.
+    pub scenario: Scenario,
     /// The rules; the first is what the others are compared with.
     pub rules: Vec<Rule>,
+}
+
+impl Job {
+    /// A scenario under rules as the command line names them.
+    ///
+    /// # Errors
+    /// When there is no such rule.
+    pub fn new(scenario: Scenario, rules: &[&str]) -> Result<Self> {
+        let rules = rules.iter().map(|rule| Rule::parse(rule));
+        Ok(Self {
+            scenario,
+            rules: rules.collect::<Result<_, _>>()?,
+        })
+    }
 }
 
 /// What a job came to: by rule, by seed.
@@ -68,10 +82,9 @@ pub fn all(settings: &Settings, jobs: &[Job]) -> Result<Vec<Runs>> {
 }
 
 fn one(job: &Job, rule: Rule, seed: u64) -> Result<Outcome> {
-    let scenario = (job.scenario)(seed);
-    let mut controller = rule.build(&scenario)?;
+    let mut controller = rule.build(&job.scenario)?;
     run(
-        &scenario,
+        &job.scenario,
         controller.as_mut(),
         &rule.to_string(),
         seed,

@@ -5,7 +5,6 @@ use super::bench::{Job, Runs, Settings, all, each, p95, short};
 use super::pods::node;
 use super::scenes::{AGENTS, EVEN, Pool, Source, Traces, scenario};
 use agentpool::simulation::bounds::clairvoyant_plan;
-use agentpool::simulation::control::Rule;
 use agentpool::simulation::load::BuiltIn;
 use agentpool::simulation::report::{Page, Table};
 use agentpool::simulation::statistics::interval;
@@ -128,15 +127,8 @@ pub(super) fn page(settings: &Settings, traces: &Traces, aims: &mut Vec<Aim>) ->
     for (family, rules) in sweeps() {
         baselines.extend(rules.into_iter().map(|rule| (family, rule)));
     }
-    let rules = baselines
-        .iter()
-        .map(|(_, rule)| Rule::parse(rule))
-        .collect::<Result<_, _>>()?;
-    let scenario = base.clone();
-    let job = Job {
-        scenario: Box::new(move |_| scenario.clone()),
-        rules,
-    };
+    let rules: Vec<&str> = baselines.iter().map(|(_, rule)| *rule).collect();
+    let job = Job::new(base.clone(), &rules)?;
     let runs: Runs = all(&few, &[job])?.remove(0);
     for ((family, rule), runs) in baselines.iter().zip(&runs) {
         points.push(point(family, rule, runs));
@@ -144,11 +136,7 @@ pub(super) fn page(settings: &Settings, traces: &Traces, aims: &mut Vec<Aim>) ->
     for headroom in HEADROOMS {
         let policy =
             format!("{{type: Balanced, spare: Save, headroom: \"{headroom}\", interval: 15s}}");
-        let scenario = made(traces, &policy)?;
-        let job = Job {
-            scenario: Box::new(move |_| scenario.clone()),
-            rules: vec![Rule::parse("balanced")?],
-        };
+        let job = Job::new(made(traces, &policy)?, &["balanced"])?;
         let runs = all(&few, &[job])?.remove(0).remove(0);
         points.push(point(
             "balanced",

@@ -4,7 +4,6 @@ use super::aims::Aim;
 use super::bench::{Job, Runs, Settings, all, average, each, mean, p95, ratio, shown, upper};
 use super::scenes::{A, B, C, EVEN, Pool, Source, Traces, UNEVEN, one_gpu, scenario};
 use agentpool::simulation::bounds::cmu_order;
-use agentpool::simulation::control::Rule;
 use agentpool::simulation::report::{Page, Table};
 use agentpool::simulation::statistics::paired_ratio;
 use anyhow::Result;
@@ -140,13 +139,7 @@ fn table(settings: &Settings, traces: &Traces, rows: &[Row], aims: &mut Vec<Aim>
             one_gpu(row.lag),
             seconds,
         )?;
-        jobs.push(Job {
-            scenario: Box::new(move |_| made.clone()),
-            rules: RULES
-                .iter()
-                .map(|rule| Rule::parse(rule))
-                .collect::<Result<_, _>>()?,
-        });
+        jobs.push(Job::new(made, &RULES)?);
     }
     let runs = all(settings, &jobs)?;
     let mut table = Table::new([
@@ -214,7 +207,7 @@ fn bound(
 ) -> Option<agentpool::simulation::statistics::Interval> {
     let seeds = 1..=settings.seeds;
     let bounds: Option<Vec<f64>> = seeds
-        .map(|seed| cmu_order(&(job.scenario)(seed), seed).mean())
+        .map(|seed| cmu_order(&job.scenario, seed).mean())
         .collect();
     paired_ratio(&bounds?, &each(&runs[0], mean))
 }

@@ -4,7 +4,6 @@ use super::aims::Aim;
 use super::bench::{Job, Settings, all, average, each, shown, upper};
 use super::scenes::{A, AGENTS, EVEN, Pool, Traces, one_gpu, scenario};
 use agentpool::simulation::Outcome;
-use agentpool::simulation::control::Rule;
 use agentpool::simulation::report::{Page, Table};
 use agentpool::simulation::statistics::paired_ratio;
 use anyhow::Result;
@@ -52,13 +51,7 @@ pub(super) fn page(settings: &Settings, traces: &Traces, aims: &mut Vec<Aim>) ->
             one_gpu(30.0),
             traces.seconds(A),
         )?;
-        jobs.push(Job {
-            scenario: Box::new(move |_| made.clone()),
-            rules: ["hold", "water-filling", "balanced"]
-                .iter()
-                .map(|r| Rule::parse(r))
-                .collect::<Result<_, _>>()?,
-        });
+        jobs.push(Job::new(made, &["hold", "water-filling", "balanced"])?);
     }
     let runs = all(settings, &jobs)?;
     let mut table = Table::new([

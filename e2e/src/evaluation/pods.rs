@@ -3,7 +3,6 @@
 use super::bench::{Job, Settings, all, average, mean, p95, ratio, shown};
 use super::scenes::{A, B, EVEN, Pool, Traces, UNEVEN, scenario};
 use agentpool::sharing::Node;
-use agentpool::simulation::control::Rule;
 use agentpool::simulation::report::{Page, Table};
 use agentpool::simulation::{Cluster, NodeGroup, Nodes, Outcome};
 use agentpool::units::{GpuResource, Mebibytes};
@@ -36,7 +35,7 @@ pub(super) fn page(settings: &Settings, traces: &Traces) -> Result<Page> {
          (docs/simulate.md cites them). Ratios to Hold, which keeps two replicas each. The autoscalers do not know of each other: a pod \
          that finds no GPU waits until another gives one up.",
     ));
-    let rules: Vec<Rule> = [
+    let rules = [
         "hold",
         "water-filling",
         "balanced",
@@ -46,10 +45,7 @@ pub(super) fn page(settings: &Settings, traces: &Traces) -> Result<Page> {
         "knative",
         "wva",
         "dynamo",
-    ]
-    .iter()
-    .map(|rule| Rule::parse(rule))
-    .collect::<Result<_, _>>()?;
+    ];
     for (source, name, load, split) in [
         (A, "A, even load of 0.7", 0.7, EVEN),
         (A, "A, load of 0.7 as .4/.1/.3/.2", 0.7, UNEVEN),
@@ -79,10 +75,7 @@ pub(super) fn page(settings: &Settings, traces: &Traces) -> Result<Page> {
         made.services
             .iter_mut()
             .for_each(|service| service.cold_start = 30.0);
-        let job = Job {
-            scenario: Box::new(move |_| made.clone()),
-            rules: rules.clone(),
-        };
+        let job = Job::new(made, &rules)?;
         let runs = all(settings, std::slice::from_ref(&job))?.remove(0);
         page.heading(name);
         let mut table = Table::new([
@@ -94,7 +87,7 @@ pub(super) fn page(settings: &Settings, traces: &Traces) -> Result<Page> {
             "pod starts/h",
             "requests cut",
         ]);
-        for (i, rule) in rules.iter().enumerate() {
+        for (i, rule) in job.rules.iter().enumerate() {
             let starts = |o: &Outcome| {
                 let all: u64 = o.agents.iter().map(|a| a.restarts).sum();
                 all as f64 / (o.seconds / 3600.0)

@@ -1,7 +1,7 @@
 //! Traces where they are at hand, else generators with their statistics; and the scenarios that are made of them.
 
 use super::bench::Settings;
-use crate::controlplane::binaries::repository;
+use crate::controlplane::binaries;
 use agentpool::api::{AgentPool, ValidPool};
 use agentpool::cli::traces;
 use agentpool::simulation::load::trace::{EVERYONE, Recording, Trace};
@@ -12,7 +12,6 @@ use agentpool::simulation::{Cluster, Fractions, Scenario, Service, Sharing};
 use agentpool::units::MilliGpus;
 use anyhow::{Context as _, Result};
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 
 /// The agents, in the order in which a split of the load is written.
 pub const AGENTS: [&str; 4] = ["coordinator", "nlp", "vision", "reasoning"];
@@ -41,8 +40,7 @@ const NAMES: [&str; 8] = [
 impl Traces {
     /// Opens those that are at hand.
     pub fn open() -> Result<Self> {
-        let folder = std::env::var_os("AGENTPOOL_TRACES")
-            .map_or_else(|| repository().join("../shared/traces"), PathBuf::from);
+        let folder = binaries::traces();
         let mut found = BTreeMap::new();
         for name in NAMES {
             let path = folder.join(name);

@@ -4,7 +4,6 @@ use super::aims::Aim;
 use super::bench::{Job, Settings, all, average, mean, p95, ratio, shown, upper};
 use super::scenes::{AGENTS, EVEN, Pool, one_gpu, scenario};
 use agentpool::simulation::Outcome;
-use agentpool::simulation::control::Rule;
 use agentpool::simulation::load::{AgentLoad, Arrivals, Piece, Spacing, Work};
 use agentpool::simulation::report::{Page, Table};
 use anyhow::Result;
@@ -70,13 +69,7 @@ pub(super) fn page(settings: &Settings, aims: &mut Vec<Aim>) -> Result<Page> {
             one_gpu(30.0),
             seconds,
         )?;
-        jobs.push(Job {
-            scenario: Box::new(move |_| made.clone()),
-            rules: ["hold", "water-filling", "balanced"]
-                .iter()
-                .map(|r| Rule::parse(r))
-                .collect::<Result<_, _>>()?,
-        });
+        jobs.push(Job::new(made, &["hold", "water-filling", "balanced"])?);
     }
     let runs = all(settings, &jobs)?;
     let mut table = Table::new([

@@ -12,12 +12,11 @@ pub mod crowd;
 pub mod paired;
 pub mod process;
 
-use crate::controlplane::binaries::repository;
+use crate::controlplane::binaries::target;
 use anyhow::{Context as _, Result};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 
 /// One figure.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -97,10 +96,6 @@ pub fn publish(benchmark: &str, figures: Vec<Figure>) -> Result<()> {
     }
     std::fs::write(&path, serde_json::to_vec_pretty(&report)?)
         .with_context(|| format!("write {}", path.display()))
-}
-
-fn target() -> PathBuf {
-    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| repository().join("target"), PathBuf::from)
 }
 
 fn table(benchmark: &str, figures: &[Figure]) -> String {

@@ -4,6 +4,7 @@
 //! that a busy machine disturbs the figures least.
 #![forbid(unsafe_code)]
 
+use crate::dice::Dice;
 use agentpool::allocation::{Agent, Allotment, Load, Memory, Policy, Snapshot, Spare, allocate};
 use agentpool::units::{MilliGpus, Priority};
 use agentpool_e2e::figures::{Figure, publish};
@@ -24,18 +25,6 @@ const SIZES: [usize; 4] = [10, 100, 1000, 100_000];
 /// Agents decided on in one sample; tens of microseconds.
 const SAMPLE: usize = 5000;
 const SAMPLES: usize = 400;
-
-/// A xorshift generator: the same pools in every run.
-struct Dice(u64);
-
-impl Dice {
-    fn below(&mut self, end: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % end
-    }
-}
 
 fn pool<'a>(names: &'a [String], dice: &mut Dice) -> Vec<Agent<'a>> {
     let mut agent = |name: &'a String| {

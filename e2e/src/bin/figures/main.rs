@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod allocate;
+mod dice;
 mod memory;
 mod pays;
 mod plan;

@@ -6,13 +6,12 @@
 //! All is real but the GPUs. Latency counts from the moment at which a request was due. Every run waits for its open requests.
 #![forbid(unsafe_code)]
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use agentpool::cli::traces;
 use agentpool::simulation::load::trace::{Recorded, Recording, Trace};
 use agentpool::simulation::load::{Arrivals, Replay, Scaling};
-use agentpool_e2e::controlplane::binaries::repository;
+use agentpool_e2e::controlplane::binaries;
 use agentpool_e2e::controlplane::{ControlPlane, Options};
 use agentpool_e2e::demo::scene::{Choice, Scene};
 use agentpool_e2e::demo::summary::{Outcome, Part};
@@ -80,8 +79,7 @@ fn compressed(request: &Recorded) -> Recorded {
 
 /// The trace, where it is at hand.
 fn trace() -> Result<Option<Trace>> {
-    let folder = std::env::var_os("AGENTPOOL_TRACES")
-        .map_or_else(|| repository().join("../shared/traces"), PathBuf::from);
+    let folder = binaries::traces();
     let path = folder.join(TRACE);
     if !path.exists() {
         println!(

@@ -4,6 +4,7 @@
 //! plan before is being carried out. All times are the shortest of several plans of one pool, and the longest of several pools.
 #![forbid(unsafe_code)]
 
+use crate::dice::Dice;
 use agentpool::allocation::{Allotment, Reason};
 use agentpool::sharing::{
     AgentObserved, AgentShape, Behavior, InstanceFacts, Memory, Node, Observed, Pod, PodState,
@@ -21,18 +22,6 @@ const POOLS: u64 = 20;
 const SAMPLES: usize = 10;
 /// Microseconds that a plan may take.
 const AIM: f64 = 1000.0;
-
-/// A xorshift generator: the same pools in every run.
-struct Dice(u64);
-
-impl Dice {
-    fn below(&mut self, end: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % end
-    }
-}
 
 /// What one node offers, for how many agents, and what each of their pods asks for at first.
 struct Ground {
