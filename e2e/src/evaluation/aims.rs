@@ -41,16 +41,17 @@ pub(super) fn page(aims: &[Aim]) -> Page {
          A rule that never moves (Hold) reaches every \"nowhere above\" and no other aim, so both kinds stand side by side.",
         aims.len()
     ));
-    let mut table = Table::new(["Balanced against the equal split", "aim", "upper end", ""]);
-    for aim in aims {
-        let verdict = if aim.is_met() { "reached" } else { "MISSED" };
-        table.row([
-            aim.what.clone(),
-            format!("≤ {}", aim.most),
-            format!("{:.3}", aim.value),
-            verdict.to_owned(),
-        ]);
+    for (title, is_met) in [("Missed", false), ("Reached", true)] {
+        let mut table = Table::new(["<Balanced against the equal split", "aim", "upper end"]);
+        for aim in aims.iter().filter(|aim| aim.is_met() == is_met) {
+            table.row([
+                aim.what.clone(),
+                format!("≤ {}", aim.most),
+                format!("{:.3}", aim.value),
+            ]);
+        }
+        page.heading(title);
+        page.table(table);
     }
-    page.table(table);
     page
 }

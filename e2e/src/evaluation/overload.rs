@@ -56,7 +56,7 @@ pub(super) fn page(settings: &Settings, traces: &Traces, aims: &mut Vec<Aim>) ->
     let runs = all(settings, &jobs)?;
     let mut table = Table::new([
         "load",
-        "rule",
+        "<rule",
         "coordinator (High) p95",
         "nlp (Medium)",
         "vision (Medium)",

@@ -321,7 +321,7 @@ pub(super) fn page(traces: &Traces, settings: &Settings) -> Page {
          Requests that are not served when a run ends, at twice its length at most, count with their age.",
         settings.seeds
     ));
-    let mut table = Table::new(["source", "arrivals"]);
+    let mut table = Table::new(["<source", "<arrivals"]);
     for name in NAMES {
         let real = if traces.get(name).is_some() {
             "as recorded"

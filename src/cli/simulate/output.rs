@@ -99,9 +99,13 @@ pub(super) fn plots(folder: &Path, page: &Page) -> Result<(), Failure> {
         .try_for_each(|figure| write(&folder.join(format!("{}.svg", figure.name)), &figure.svg))
 }
 
+/// Says what it wrote on standard error: standard output is for results.
 fn write(file: &Path, text: &str) -> Result<(), Failure> {
-    std::fs::write(file, text)
-        .map_err(|error| Failure::input(file.display(), format_args!("cannot be written: {error}")))
+    std::fs::write(file, text).map_err(|error| {
+        Failure::input(file.display(), format_args!("cannot be written: {error}"))
+    })?;
+    eprintln!("written: {}", file.display());
+    Ok(())
 }
 
 /// To standard output; a reader that has seen enough is no failure.

@@ -7,6 +7,7 @@ use super::random::Stream;
 use super::replay::Replay;
 use super::shapes;
 use super::statistics::Burstiness;
+use super::words::plain;
 
 /// When requests arrive. Rates are requests a second on average, times are seconds.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -138,12 +139,12 @@ impl Arrivals {
     /// What they are, in words for an output.
     pub fn describe(&self) -> String {
         match self {
-            Self::Constant { rate } => format!("generated: {rate}/s, evenly spaced"),
-            Self::Poisson { rate } => format!("generated: Poisson at {rate}/s"),
+            Self::Constant { rate } => format!("generated: {}/s, evenly spaced", plain(*rate)),
+            Self::Poisson { rate } => format!("generated: Poisson at {}/s", plain(*rate)),
             Self::Steps { steps, spacing } => {
                 let steps: Vec<String> = steps
                     .iter()
-                    .map(|step| format!("{}/s for {} s", step.rate, step.seconds))
+                    .map(|step| format!("{}/s for {} s", plain(step.rate), step.seconds))
                     .collect();
                 format!("generated: {}, {}", steps.join(", "), spacing.describe())
             }
@@ -154,9 +155,11 @@ impl Arrivals {
                 duty,
                 spacing,
             } => format!(
-                "generated: {high}/s for {} s and {low}/s for {} s in turn, {}",
-                period * duty,
-                period * (1.0 - duty),
+                "generated: {}/s for {} s and {}/s for {} s in turn, {}",
+                plain(*high),
+                plain(period * duty),
+                plain(*low),
+                plain(period * (1.0 - duty)),
                 spacing.describe()
             ),
             Self::Sine {
@@ -165,8 +168,9 @@ impl Arrivals {
                 period,
                 spacing,
             } => format!(
-                "generated: a sine of {rate}/s ± {} % with a period of {period} s in 96 steps, {}",
-                amplitude * 100.0,
+                "generated: a sine of {}/s ± {} % with a period of {period} s in 96 steps, {}",
+                plain(*rate),
+                plain(amplitude * 100.0),
                 spacing.describe()
             ),
             Self::Diurnal {
@@ -175,24 +179,29 @@ impl Arrivals {
                 day,
                 spacing,
             } => format!(
-                "generated: {rate}/s with a daily shape in {} steps of {} s, {}",
+                "generated: {}/s with a daily shape in {} steps of {} s, {}",
+                plain(*rate),
                 shape.len(),
-                day / shape.len() as f64,
+                plain(day / shape.len() as f64),
                 spacing.describe()
             ),
             Self::Bursty { rate, like } => format!(
                 "generated: bursts (MMPP) fitted to {:.3}/s with an index of dispersion of {} in 1 s and {} in 60 s and \
-                 gaps with a variation of {}, time compressed {:.3} times to {rate}/s",
+                 gaps with a variation of {}, time compressed {:.3} times to {}/s",
                 like.mean,
                 like.idc_1s,
                 like.idc_60s,
                 like.cv,
-                rate / like.mean
+                rate / like.mean,
+                plain(*rate)
             ),
             Self::Drifting(drift) => format!(
                 "generated: Poisson at a rate that drifts around {}/s, windows of {} s, deviation {} and correlation {} of \
                  its logarithm",
-                drift.rate, drift.window, drift.sigma, drift.correlation
+                plain(drift.rate),
+                drift.window,
+                drift.sigma,
+                drift.correlation
             ),
             Self::Trace(replay) => replay.describe(),
         }

@@ -22,6 +22,7 @@ mod replay;
 mod shapes;
 pub mod statistics;
 pub mod trace;
+mod words;
 mod work;
 mod ziggurat;
 

@@ -7,6 +7,7 @@ use serde::Deserialize;
 use super::pieces::Piece;
 use super::random::Stream;
 use super::trace::{Recorded, Recording};
+use super::words::plain;
 use super::work::{TokenWork, Work};
 use super::{Request, Requests};
 
@@ -221,18 +222,23 @@ impl Replay {
         let scaled = match self.scaling {
             Scaling::AsRecorded => format!("at the recorded {recorded:.3}/s"),
             Scaling::Compression { rate } => {
-                format!("time compressed {faster:.3} times, from {recorded:.3}/s to {rate}/s")
+                format!(
+                    "time compressed {faster:.3} times, from {recorded:.3}/s to {}/s",
+                    plain(rate)
+                )
             }
             Scaling::Superposition { rate } if matches!(self.recorded, Recording::Requests(_)) => {
                 format!(
-                    "{copies} shifted copies of which {:.1} % are kept, from {recorded:.3}/s to {rate}/s",
-                    keep * 100.0
+                    "{copies} shifted copies of which {:.1} % are kept, from {recorded:.3}/s to {}/s",
+                    keep * 100.0,
+                    plain(rate)
                 )
             }
             Scaling::Superposition { rate } | Scaling::Thinning { rate } => {
                 format!(
-                    "{:.1} % of the requests, from {recorded:.3}/s to {rate}/s",
-                    copies as f64 * keep * 100.0
+                    "{:.1} % of the requests, from {recorded:.3}/s to {}/s",
+                    copies as f64 * keep * 100.0,
+                    plain(rate)
                 )
             }
         };

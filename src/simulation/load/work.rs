@@ -3,6 +3,7 @@
 use serde::Deserialize;
 
 use super::trace::Recorded;
+use super::words::plain;
 
 /// How much work requests are.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Deserialize)]
@@ -89,7 +90,7 @@ impl Work {
                 );
                 match tokens.mean {
                     None => format!("{speed}, divided by the trace's mean"),
-                    Some(mean) => format!("{speed}, divided by {mean} GPU-seconds"),
+                    Some(mean) => format!("{speed}, divided by {} GPU-seconds", plain(mean)),
                 }
             }
         }

@@ -103,7 +103,7 @@ pub struct Measures {
     pub throughput_per_second: f64,
     /// Of these, within the latency target; all when there is none.
     pub goodput_per_second: f64,
-    /// Part of the requests that arrived that was served within the latency target; null without requests.
+    /// Part of the requests that arrived that was served within the latency target; null without requests or target.
     pub within_target: Option<f64>,
     /// GPU-hours: of a rule paid for, of an agent granted.
     pub gpu_hours: f64,
@@ -213,7 +213,8 @@ fn measures(
         unserved: arrived - served,
         throughput_per_second: served / seconds,
         goodput_per_second: within / seconds,
-        within_target: (arrived > 0.0).then(|| within / arrived),
+        within_target: (arrived > 0.0 && scenario.latency_target.is_some())
+            .then(|| within / arrived),
         gpu_hours,
         cost_usd: gpu_hours * scenario.price_per_gpu_hour,
         energy_kwh: scenario.power.map(|power| energy(power, gpu_hours, busy)),
