@@ -3,7 +3,7 @@ use super::run::connect;
 use super::values::{dns_label, duration};
 use crate::controller::leadership::LeaderState;
 use crate::controller::{Returned, Scope, Writer, hand_back_all, wait_for_no_pods};
-use crate::telemetry::{LogFormat, Metrics, init_logging};
+use crate::telemetry::{Health, LogFormat, Metrics, init_logging};
 use clap::Args;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -72,7 +72,13 @@ pub(super) fn main(args: HandBackArgs) -> ExitCode {
 async fn hand_back(args: HandBackArgs) -> Result<Returned, Box<dyn std::error::Error>> {
     let client = connect(args.api_timeout).await?;
     let (_sender, unopposed) = watch::channel(LeaderState::Unopposed);
-    let writer = Writer::new(client, unopposed, Metrics::new(), args.api_timeout);
+    let writer = Writer::new(
+        client,
+        unopposed,
+        Health::new(),
+        Metrics::new(),
+        args.api_timeout,
+    );
     if let (Some(selector), Some(namespace)) = (&args.after_pods, &args.pod_namespace) {
         wait_for_no_pods(&writer, namespace, selector, PODS_GONE_WITHIN).await?;
     }

@@ -46,6 +46,8 @@ pub(super) enum RunError {
     Config(#[from] kube::config::InferConfigError),
     #[error("cannot make a client of the API server: {0}")]
     Client(kube::Error),
+    #[error("{0}")]
+    TooOld(String),
     #[error("the HTTP endpoints ended: {0}")]
     Http(std::io::Error),
     #[error("the election ended: {0}")]
@@ -101,11 +103,7 @@ async fn operate(config: RunConfig) -> Result<(), RunError> {
         })?;
     let client = connect(config.api_timeout).await?;
 
-    tokio::spawn(probe::probe(
-        client.clone(),
-        health.clone(),
-        config.api_timeout,
-    ));
+    let probe = probe::probe(client.clone(), health.clone(), config.api_timeout);
 
     let http_stop = CancellationToken::new();
     let mut http = tokio::spawn(telemetry::serve(
@@ -116,6 +114,7 @@ async fn operate(config: RunConfig) -> Result<(), RunError> {
     ));
     let ended = tokio::select! {
         ended = lead_and_control(config, client, Counting { metrics, recorder }, health, stop.clone()) => ended,
+        too_old = probe => Err(RunError::TooOld(too_old)),
         ended = &mut http => Err(RunError::Http(match ended {
             Ok(Err(error)) => error,
             Ok(Ok(())) => std::io::Error::other("without an error"),

@@ -1,7 +1,8 @@
 //! Which pool may act on which workload: of two pools that name one, the older keeps it.
 
+use super::cache::Key;
 use crate::api::{AgentPool, ValidAgent, ValidPool, WorkloadKind};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{PoisonError, RwLock};
 
 type Workload = (String, WorkloadKind, String);
@@ -12,11 +13,17 @@ type Seniority = (String, String);
 #[derive(Debug, Default)]
 pub struct Claims {
     holders: RwLock<BTreeMap<Workload, (Seniority, String)>>,
+    /// Namespaces with a pool that cannot be read: it may name any workload there.
+    unknown: RwLock<BTreeSet<String>>,
 }
 
 impl Claims {
-    /// Replaces all claims by those of the pools that exist.
-    pub fn replace<'a>(&self, pools: impl Iterator<Item = &'a AgentPool>) {
+    /// Replaces all claims by those of the pools that exist; of some nothing but their name can be read.
+    pub fn replace<'a>(
+        &self,
+        pools: impl Iterator<Item = &'a AgentPool>,
+        unreadable: &BTreeSet<Key>,
+    ) {
         let mut holders: BTreeMap<Workload, (Seniority, String)> = BTreeMap::new();
         for pool in pools {
             let meta = &pool.metadata;
@@ -43,6 +50,10 @@ impl Claims {
             }
         }
         *self.holders.write().unwrap_or_else(PoisonError::into_inner) = holders;
+        *self.unknown.write().unwrap_or_else(PoisonError::into_inner) = unreadable
+            .iter()
+            .map(|(namespace, _)| namespace.clone())
+            .collect();
     }
 
     /// The pool (`namespace/name`) that holds an agent's workload, when it is not `pool` itself.
@@ -55,12 +66,34 @@ impl Claims {
             .map(|(_, key)| key.clone())
     }
 
-    /// Whether any pool names the workload.
+    /// Whether any pool names the workload, or may: one in its namespace cannot be read.
     pub fn is_claimed(&self, namespace: &str, kind: WorkloadKind, name: &str) -> bool {
+        let unknown = self.unknown.read().unwrap_or_else(PoisonError::into_inner);
+        if unknown.contains(namespace) {
+            return true;
+        }
         let workload = (namespace.to_owned(), kind, name.to_owned());
         self.holders
             .read()
             .unwrap_or_else(PoisonError::into_inner)
             .contains_key(&workload)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn while_a_pool_cannot_be_read_nothing_in_its_namespace_is_an_orphan() {
+        let claims = Claims::default();
+        let claimed = |ns| claims.is_claimed(ns, WorkloadKind::Deployment, "coder");
+        claims.replace(std::iter::empty(), &BTreeSet::new());
+        assert!(!claimed("team"));
+        let unreadable = BTreeSet::from([("team".to_owned(), "pool".to_owned())]);
+        claims.replace(std::iter::empty(), &unreadable);
+        assert!(claimed("team") && !claimed("other"));
+        claims.replace(std::iter::empty(), &BTreeSet::new());
+        assert!(!claimed("team"));
     }
 }

@@ -26,7 +26,6 @@ use kube::core::ObjectMeta;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 /// Time between two looks for orphans.
@@ -49,10 +48,7 @@ pub async fn sweep(shared: Arc<Shared>) {
             () = shared.stop.cancelled() => return,
             _ = ticks.tick() => {}
         }
-        if shared.pools_listed.load(Ordering::Acquire)
-            && shared.caches.synced()
-            && shared.writer.leads()
-        {
+        if shared.ready_to_decide() && shared.writer.leads() {
             seen = round(&shared, seen).await;
         }
     }

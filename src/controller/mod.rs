@@ -16,6 +16,7 @@ mod readings;
 mod reconcile;
 mod report;
 mod reverts;
+mod roster;
 mod shared;
 mod standing;
 mod watches;
@@ -25,31 +26,29 @@ pub use config::{ElectionConfig, PodIdentity, RunConfig, Scope, ScrapeLimits, Wi
 pub use handback::{HandBackError, Returned, hand_back_all, wait_for_no_pods};
 pub use write::{GPU_MANAGER, PODS_MANAGER, REPLICAS_MANAGER, STATUS_MANAGER, WriteError, Writer};
 
-use crate::api::AgentPool;
 use crate::signals::Clock;
 use crate::signals::prometheus::{self, Source};
 use crate::signals::scrape::{Limits, Scraper};
-use cache::{Caches, Wake, key};
+use cache::{Caches, Wake};
 use claims::Claims;
-use futures::StreamExt;
-use kube::api::Api;
-use kube::core::DeserializeGuard;
-use kube::runtime::WatchStreamExt;
 use kube::runtime::events::{Recorder, Reporter};
-use kube::runtime::watcher::{self, Event, watcher};
-use pools::Pools;
 use shared::{Bells, Shared};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 use watches::Watches;
+
+/// A task that must run for as long as the process has ended.
+#[derive(Debug, thiserror::Error)]
+#[error("a watch, or the look for workloads to hand back, has ended: {0}")]
+pub struct TaskEnded(String);
 
 /// Runs the controller until `wiring.stop` is cancelled.
 ///
 /// # Errors
-/// When it cannot go on: the process then exits non-zero, to be started again.
-pub async fn run(wiring: Wiring) -> Result<(), kube::Error> {
+/// When a task of it ends by itself: the process then exits non-zero, to be started again.
+pub async fn run(wiring: Wiring) -> Result<(), TaskEnded> {
     let Wiring {
         config,
         client,
@@ -75,7 +74,13 @@ pub async fn run(wiring: Wiring) -> Result<(), kube::Error> {
     let shared = Arc::new(Shared {
         caches: Arc::new(Caches::default()),
         claims: Claims::default(),
-        writer: Writer::new(client.clone(), leader, metrics.clone(), config.api_timeout),
+        writer: Writer::new(
+            client.clone(),
+            leader,
+            health.clone(),
+            metrics.clone(),
+            config.api_timeout,
+        ),
         scraper: Scraper::new(limits, clock),
         sources: config
             .metric_sources
@@ -110,6 +115,7 @@ pub async fn run(wiring: Wiring) -> Result<(), kube::Error> {
         scope: &shared.config.scope,
         caches: &shared.caches,
         wake: &wake,
+        health: &shared.health,
         stop: &stop,
     };
     let mut tasks = JoinSet::new();
@@ -118,9 +124,23 @@ pub async fn run(wiring: Wiring) -> Result<(), kube::Error> {
     }
     tasks.spawn(beat(shared.clone()));
     tasks.spawn(handback::sweep(shared.clone()));
-    follow_pools(&client, &shared).await;
-    while tasks.join_next().await.is_some() {}
+    tokio::select! {
+        () = roster::follow_pools(&client, &shared) => {}
+        Some(ended) = tasks.join_next() => too_soon(ended, &shared)?,
+    }
+    while let Some(ended) = tasks.join_next().await {
+        too_soon(ended, &shared)?;
+    }
     Ok(())
+}
+
+/// A watch or the sweep that ends by itself leaves a cache that nobody fills any more: the process must start afresh.
+fn too_soon(ended: Result<(), JoinError>, shared: &Shared) -> Result<(), TaskEnded> {
+    match ended {
+        Ok(()) if shared.stop.is_cancelled() => Ok(()),
+        Ok(()) => Err(TaskEnded("it returned".to_owned())),
+        Err(error) => Err(TaskEnded(error.to_string())),
+    }
 }
 
 /// Tells liveness that the runtime turns, and readiness when the caches are filled.
@@ -132,77 +152,6 @@ async fn beat(shared: Arc<Shared>) {
             _ = ticks.tick() => {}
         }
         shared.health.tick();
-        shared.health.set_synced(shared.caches.synced());
+        shared.health.set_synced(shared.ready_to_decide());
     }
-}
-
-/// Keeps a task for every pool, until stopped.
-async fn follow_pools(client: &kube::Client, shared: &Arc<Shared>) {
-    let apis: Vec<Api<DeserializeGuard<AgentPool>>> = match &shared.config.scope {
-        Scope::Cluster => vec![Api::all(client.clone())],
-        Scope::Namespaces(namespaces) => namespaces
-            .iter()
-            .map(|ns| Api::namespaced(client.clone(), ns))
-            .collect(),
-    };
-    let lists = apis.len();
-    let streams = apis.into_iter().map(|api| {
-        watcher(api, watcher::Config::default())
-            .default_backoff()
-            .boxed()
-    });
-    let events =
-        futures::stream::select_all(streams).take_until(shared.stop.clone().cancelled_owned());
-    let mut events = std::pin::pin!(events);
-    let mut pools = Pools::default();
-    let mut listed = Vec::new();
-    let mut unlisted = lists;
-    while let Some(event) = events.next().await {
-        match event {
-            Ok(Event::Init) => listed.clear(),
-            Ok(Event::InitApply(DeserializeGuard(pool))) => {
-                if let Some(pool) = readable(pool) {
-                    listed.push(key(&pool.metadata));
-                    pools.put(shared, pool);
-                }
-            }
-            Ok(Event::InitDone) => {
-                if matches!(shared.config.scope, Scope::Cluster) {
-                    pools.keep_only(shared, &listed);
-                }
-                unlisted = unlisted.saturating_sub(1);
-                if unlisted == 0 {
-                    shared.pools_listed.store(true, Ordering::Release);
-                }
-            }
-            Ok(Event::Apply(DeserializeGuard(pool))) => {
-                if let Some(pool) = readable(pool) {
-                    pools.put(shared, pool);
-                }
-            }
-            Ok(Event::Delete(DeserializeGuard(pool))) => {
-                let meta = match &pool {
-                    Ok(pool) => &pool.metadata,
-                    Err(invalid) => &invalid.metadata,
-                };
-                let (namespace, name) = key(meta);
-                pools.remove(shared, &namespace, &name);
-            }
-            Err(error) => {
-                tracing::warn!(%error, "cannot watch AgentPools (is the CRD installed, may the operator list them?); trying again")
-            }
-        }
-    }
-    pools.join().await;
-}
-
-/// An object that is no AgentPool by today's types is left alone, and said.
-fn readable(
-    pool: Result<AgentPool, kube::core::error_boundary::InvalidObject>,
-) -> Option<AgentPool> {
-    pool.inspect_err(|invalid| {
-        let (namespace, name) = (&invalid.metadata.namespace, &invalid.metadata.name);
-        tracing::error!(?namespace, ?name, error = %invalid.error, "an AgentPool cannot be read: is the CRD of this version installed?");
-    })
-    .ok()
 }

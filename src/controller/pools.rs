@@ -5,7 +5,7 @@ use super::reconcile::{State, Tick, reconcile};
 use super::shared::Shared;
 use crate::api::AgentPool;
 use futures::FutureExt;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,6 +23,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 pub struct Pools {
     tasks: BTreeMap<Key, (watch::Sender<Arc<AgentPool>>, JoinHandle<()>)>,
     objects: BTreeMap<Key, Arc<AgentPool>>,
+    unreadable: BTreeSet<Key>,
 }
 
 impl Pools {
@@ -40,7 +41,8 @@ impl Pools {
         let claims_change = self
             .objects
             .get(&key)
-            .is_none_or(|old| old.spec.agents != pool.spec.agents);
+            .is_none_or(|old| old.spec.agents != pool.spec.agents)
+            | self.unreadable.remove(&key);
         self.objects.insert(key.clone(), pool.clone());
         if claims_change {
             self.claim(shared);
@@ -55,10 +57,21 @@ impl Pools {
         shared.metrics.set_pools(self.tasks.len());
     }
 
+    /// A pool is there and cannot be read. Nothing is decided on what it was before, and nothing that it may name is handed back.
+    pub fn put_unreadable(&mut self, shared: &Arc<Shared>, key: Key) {
+        if let Some((_, task)) = self.tasks.remove(&key) {
+            task.abort();
+        }
+        shared.metrics.set_pools(self.tasks.len());
+        self.unreadable.insert(key);
+        self.claim(shared);
+    }
+
     /// A pool is gone.
     pub fn remove(&mut self, shared: &Arc<Shared>, namespace: &str, name: &str) {
         let key = (namespace.to_owned(), name.to_owned());
         self.objects.remove(&key);
+        self.unreadable.remove(&key);
         if let Some((_, task)) = self.tasks.remove(&key) {
             task.abort();
         }
@@ -68,11 +81,14 @@ impl Pools {
         self.claim(shared);
     }
 
-    /// These pools are all there are.
-    pub fn keep_only(&mut self, shared: &Arc<Shared>, present: &[Key]) {
+    /// These pools are all there are in a namespace (`None`: in all).
+    pub fn keep_only(&mut self, shared: &Arc<Shared>, namespace: Option<&str>, present: &[Key]) {
+        let present: BTreeSet<&Key> = present.iter().collect();
         let gone: Vec<Key> = self
-            .tasks
+            .objects
             .keys()
+            .chain(&self.unreadable)
+            .filter(|key| namespace.is_none_or(|ns| key.0 == ns))
             .filter(|key| !present.contains(key))
             .cloned()
             .collect();
@@ -84,7 +100,7 @@ impl Pools {
     fn claim(&self, shared: &Shared) {
         shared
             .claims
-            .replace(self.objects.values().map(Arc::as_ref));
+            .replace(self.objects.values().map(Arc::as_ref), &self.unreadable);
     }
 
     /// Waits until every task has ended; they end when `shared.stop` is cancelled.
@@ -119,7 +135,7 @@ async fn live(shared: Arc<Shared>, mut pool: watch::Receiver<Arc<AgentPool>>) {
                 false
             }
         };
-        if !shared.caches.synced() {
+        if !shared.ready_to_decide() {
             continue;
         }
         let object = pool.borrow_and_update().clone();

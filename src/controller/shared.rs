@@ -7,7 +7,7 @@ use crate::signals::prometheus::Source;
 use crate::signals::scrape::Scraper;
 use crate::telemetry::{Health, Metrics, Recorder};
 use std::collections::BTreeMap;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -38,13 +38,19 @@ pub struct Shared {
     pub events: kube::runtime::events::Recorder,
     /// Ends everything.
     pub stop: CancellationToken,
-    /// Every AgentPool that exists is known. Before, no workload is an orphan.
+    /// Every AgentPool that exists is known. Before, no workload is an orphan, and nothing is decided.
     pub pools_listed: AtomicBool,
     /// Wakes the pools of a namespace between their ticks.
     pub bells: Bells,
 }
 
 impl Shared {
+    /// Everything has been listed once: without all pools the younger of two that name one workload could write before the older one
+    /// is known.
+    pub fn ready_to_decide(&self) -> bool {
+        self.caches.synced() && self.pools_listed.load(Ordering::Acquire)
+    }
+
     /// Nodes cannot be seen: capacity is as declared.
     pub fn nodes_hidden(&self) -> bool {
         matches!(self.config.scope, Scope::Namespaces(_))

@@ -2,6 +2,7 @@
 
 use super::cache::{Caches, Record, Source, Store, Wake, follow, scaled_objects};
 use super::config::Scope;
+use crate::telemetry::Health;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use k8s_openapi::NamespaceResourceScope;
@@ -30,6 +31,8 @@ pub struct Watches<'a> {
     pub caches: &'a Arc<Caches>,
     /// Who hears of changes.
     pub wake: &'a Wake,
+    /// Who hears of watches that fail.
+    pub health: &'a Health,
     /// Ends all.
     pub stop: &'a CancellationToken,
 }
@@ -121,6 +124,7 @@ impl Watches<'_> {
             self.caches.clone(),
             pick,
             self.wake.clone(),
+            self.health.clone(),
             self.stop.clone(),
         )
         .boxed()
@@ -128,10 +132,11 @@ impl Watches<'_> {
 
     /// KEDA may not be installed, or be installed later: its kind is watched once it is there.
     fn keda(&self) -> BoxFuture<'static, ()> {
-        let (client, caches, wake, stop) = (
+        let (client, caches, wake, health, stop) = (
             self.client.clone(),
             self.caches.clone(),
             self.wake.clone(),
+            self.health.clone(),
             self.stop.clone(),
         );
         let namespaces: Vec<Option<String>> = match self.scope {
@@ -152,10 +157,14 @@ impl Watches<'_> {
                     Ok(_) => break,
                     Err(kube::Error::Api(status)) if status.code == 404 && !known => {
                         known = true;
+                        health.watches("scaledobjects", Ok(()));
                         namespaces.iter().for_each(|_| caches.scaled_objects.listed());
                     }
                     Err(kube::Error::Api(status)) if status.code == 404 => {}
-                    Err(error) => tracing::warn!(%error, "cannot list KEDA ScaledObjects; trying again until it works"),
+                    Err(error) => {
+                        tracing::warn!(%error, "cannot list KEDA ScaledObjects; trying again until it works");
+                        health.watches("scaledobjects", Err(error.to_string()));
+                    }
                 }
                 let pause = if known { KEDA_EVERY } else { Duration::from_secs(2) };
                 tokio::select! {
@@ -165,7 +174,7 @@ impl Watches<'_> {
             }
             let watches = namespaces.iter().map(|ns| {
                 let source = Source { what: "scaledobjects", api: api(ns), config: watcher::Config::default(), namespace: ns.clone() };
-                follow(source, caches.clone(), |c: &Caches| &c.scaled_objects, wake.clone(), stop.clone())
+                follow(source, caches.clone(), |c: &Caches| &c.scaled_objects, wake.clone(), health.clone(), stop.clone())
             });
             futures::future::join_all(watches).await;
         }

@@ -2,7 +2,7 @@
 //! leads; the API server checks the last point again.
 
 use super::leadership::LeaderState;
-use crate::telemetry::{Metrics, WriteKind, WriteOutcome};
+use crate::telemetry::{Health, Metrics, WriteKind, WriteOutcome};
 use kube::api::{Api, Patch, PatchParams};
 use serde_json::{Value, json};
 use std::fmt::Debug;
@@ -22,8 +22,8 @@ pub const STATUS_MANAGER: &str = "agentpool/status";
 /// Why a write was not made or not carried out.
 #[derive(Debug, thiserror::Error)]
 pub enum WriteError {
-    /// Another replica leads now.
-    #[error("another replica leads")]
+    /// Another replica leads now, or this one cannot see the cluster.
+    #[error("another replica leads, or the cluster cannot be watched")]
     NotLeading,
     /// No answer in time; it may have been carried out.
     #[error("no answer from the API server within {0:?}")]
@@ -74,6 +74,7 @@ impl WriteError {
 pub struct Writer {
     client: kube::Client,
     leader: watch::Receiver<LeaderState>,
+    health: Health,
     metrics: Metrics,
     timeout: Duration,
 }
@@ -83,12 +84,14 @@ impl Writer {
     pub fn new(
         client: kube::Client,
         leader: watch::Receiver<LeaderState>,
+        health: Health,
         metrics: Metrics,
         timeout: Duration,
     ) -> Self {
         Self {
             client,
             leader,
+            health,
             metrics,
             timeout,
         }
@@ -99,9 +102,9 @@ impl Writer {
         &self.client
     }
 
-    /// Whether a write may begin now.
+    /// Whether a write may begin now: this process leads, and what it knows is no old picture.
     pub fn leads(&self) -> bool {
-        self.leader.borrow().may_write(Instant::now())
+        self.leader.borrow().may_write(Instant::now()) && !self.health.is_blind()
     }
 
     /// A read, bounded as a write is.

@@ -58,34 +58,30 @@ capabilities: {drop: [ALL]}
 # Reads the pools it serves.
 - apiGroups: [agentpool.dev]
   resources: [agentpools]
-  verbs: [get, list, watch]
+  verbs: [list, watch]
 # Reports; never writes a pool's spec.
 - apiGroups: [agentpool.dev]
   resources: [agentpools/status]
-  verbs: [get, patch, update]
-# Reads the workloads; patch: GPU keys of the template, its own annotations, handing back its field ownership.
+  verbs: [patch]
+# Reads the workloads; get: one again, just before it is handed back; patch: GPU keys of the template, its own annotations, handing back its field ownership.
 - apiGroups: [apps]
   resources: [deployments, statefulsets]
   verbs: [get, list, watch, patch]
 # Replicas, with a field manager of their own.
 - apiGroups: [apps]
   resources: [deployments/scale, statefulsets/scale]
-  verbs: [get, patch, update]
-# Which ReplicaSet a pod belongs to, and whether creating pods fails.
-- apiGroups: [apps]
-  resources: [replicasets]
-  verbs: [get, list, watch]
+  verbs: [patch]
 # What is bound where, and the addresses to scrape; patch: pod-deletion-cost, so that a scale-in takes the least loaded.
 - apiGroups: [""]
   resources: [pods]
-  verbs: [get, list, watch, patch]
+  verbs: [list, watch, patch]
 # Refuses a workload that an autoscaler acts on already.
 - apiGroups: [autoscaling]
   resources: [horizontalpodautoscalers]
-  verbs: [get, list, watch]
+  verbs: [list, watch]
 - apiGroups: [keda.sh]
   resources: [scaledobjects]
-  verbs: [get, list, watch]
+  verbs: [list, watch]
 # Says what it did and why.
 - apiGroups: [events.k8s.io]
   resources: [events]

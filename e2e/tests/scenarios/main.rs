@@ -12,6 +12,7 @@ mod pair;
 mod prometheus;
 mod quiet;
 mod restarts;
+mod rights;
 mod sharers;
 mod signals;
 mod simulated;

@@ -103,9 +103,10 @@ async fn with_prometheus_as_source_replicas_follow_load_hold_while_it_is_away_an
     let before = stage.replicas("chat").await.unwrap();
     let unreachable = |p: &AgentPool| {
         condition(p, "SignalsFresh").is_some_and(|(status, reason, message)| {
+            // A pod that had come a moment before is known by nobody then.
             status == "False"
-                && reason == "SourceUnreachable"
-                && message.contains("\"prom\"")
+                && ["SourceUnreachable", "SignalsLost"].contains(&reason)
+                && message.contains("metric source \"prom\" cannot be read")
                 && message.contains("connection refused")
         })
     };
@@ -120,7 +121,10 @@ async fn with_prometheus_as_source_replicas_follow_load_hold_while_it_is_away_an
         .unwrap();
     let lost = |p: &AgentPool| {
         condition(p, "SignalsFresh").is_some_and(|(status, reason, message)| {
-            status == "False" && reason == "SignalsLost" && message.contains("connection refused")
+            status == "False"
+                && reason == "SignalsLost"
+                && message.contains("connection refused")
+                && message.contains("chat: ")
         })
     };
     stage

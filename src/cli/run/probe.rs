@@ -9,12 +9,15 @@ const EVERY: Duration = Duration::from_secs(5);
 /// The oldest minor release of Kubernetes 1 that is supported: the first whose admission policies can hold the jail.
 const OLDEST_MINOR: u32 = 33;
 
-/// Looks now and then, for as long as the process lives.
-pub(super) async fn probe(client: kube::Client, health: Health, api_timeout: Duration) {
+/// Looks now and then. Resolves only when the API server is too old, with the words for people: without its jail nothing may be written.
+pub(super) async fn probe(client: kube::Client, health: Health, api_timeout: Duration) -> String {
     let mut before = Ok(());
     loop {
         let server = match tokio::time::timeout(api_timeout, client.apiserver_version()).await {
-            Ok(Ok(version)) => check(&version.major, &version.minor),
+            Ok(Ok(version)) => match check(&version.major, &version.minor) {
+                Ok(()) => Ok(()),
+                Err(too_old) => return too_old,
+            },
             Ok(Err(error)) => Err(format!("the API server does not answer: {error}")),
             Err(_) => Err(format!(
                 "the API server does not answer within {api_timeout:?}"

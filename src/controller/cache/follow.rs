@@ -1,5 +1,6 @@
 use super::Caches;
 use super::store::{Key, Store};
+use crate::telemetry::Health;
 use futures::{StreamExt, TryStreamExt};
 use kube::api::{Api, ObjectMeta};
 use kube::runtime::WatchStreamExt;
@@ -51,13 +52,22 @@ pub fn version(meta: &ObjectMeta) -> u64 {
         .unwrap_or(0)
 }
 
+/// What is watched, in words.
+pub fn label(what: &str, namespace: Option<&str>) -> String {
+    match namespace {
+        None => what.to_owned(),
+        Some(namespace) => format!("{what} in {namespace}"),
+    }
+}
+
 /// Keeps a store up to date until stopped: list, watch, list again when the API server says so. `changed` hears of every change
-/// with the namespace it was in; of a list with an empty one.
+/// with the namespace it was in; of a list with an empty one. `health` hears whether it works.
 pub async fn follow<K, R>(
     source: Source<K>,
     caches: Arc<Caches>,
     pick: fn(&Caches) -> &Store<R>,
     changed: Wake,
+    health: Health,
     stop: CancellationToken,
 ) where
     K: kube::Resource + Clone + Debug + DeserializeOwned + Send + 'static,
@@ -70,8 +80,10 @@ pub async fn follow<K, R>(
         config,
         namespace,
     } = source;
+    let label = label(what, namespace.as_deref());
     let complained = AtomicBool::new(false);
     let events = watcher(api, config).default_backoff().inspect_err(|error| {
+        health.watches(&label, Err(error.to_string()));
         // Once per outage: the backoff repeats it for as long as the API server is away.
         if !complained.swap(true, Ordering::Relaxed) {
             tracing::warn!(%error, what, "cannot watch; trying again until it works");
@@ -83,6 +95,7 @@ pub async fn follow<K, R>(
     while let Some(event) = events.next().await {
         let Ok(event) = event else { continue };
         complained.store(false, Ordering::Relaxed);
+        health.watches(&label, Ok(()));
         match event {
             Event::Init => fresh.clear(),
             Event::InitApply(object) => {

@@ -12,7 +12,7 @@ mod usage;
 mod workload;
 
 pub use autoscaler::{AutoscalerRecord, scaled_objects};
-pub use follow::{Record, Source, Wake, follow, key, version};
+pub use follow::{Record, Source, Wake, follow, key, label, version};
 pub use node::NodeRecord;
 pub use pod::{PodRecord, REVISION_LABEL};
 pub use store::{Key, Store};

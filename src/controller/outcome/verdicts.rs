@@ -95,6 +95,10 @@ impl Outcome<'_> {
     }
 
     fn signals_fresh(&self) -> Verdict {
+        let source = self.outage.map(|problem| {
+            let name = self.pool.prometheus.as_deref().unwrap_or_default();
+            format!("metric source {name:?} cannot be read: {problem}")
+        });
         let lost: Vec<String> = self
             .pool
             .agents
@@ -106,10 +110,11 @@ impl Outcome<'_> {
                     .filter(|s| s.freshness != Freshness::Fresh)?;
                 let state = signal.freshness.as_str();
                 Some(match signal.problems.first() {
-                    Some((pod, problem)) => {
+                    // With the source away, its pods' problems are only that.
+                    Some((pod, problem)) if source.is_none() => {
                         format!("{}: {state}, pod {pod}: {problem}", agent.name)
                     }
-                    None => format!("{}: {state}", agent.name),
+                    _ => format!("{}: {state}", agent.name),
                 })
             })
             .collect();
@@ -119,13 +124,23 @@ impl Outcome<'_> {
             .flatten()
             .filter(|s| !s.freshness.is_known())
             .count();
-        // Said long before the last values are too old.
-        if let Some(problem) = self.outage.filter(|_| unknown == 0) {
-            let message = format!(
-                "metric source {:?} cannot be read: {problem}; what was known last still holds",
-                self.pool.prometheus.as_deref().unwrap_or_default()
-            );
-            return Verdict::new(C::SignalsFresh, false, "SourceUnreachable", message);
+        let lost = lost.join("; ");
+        if let Some(source) = source {
+            return match unknown {
+                // Said long before the last values are too old.
+                0 => Verdict::new(
+                    C::SignalsFresh,
+                    false,
+                    "SourceUnreachable",
+                    format!("{source}; what was known last still holds"),
+                ),
+                _ => Verdict::new(
+                    C::SignalsFresh,
+                    false,
+                    "SignalsLost",
+                    format!("{source}; {lost}"),
+                ),
+            };
         }
         match (lost.is_empty(), unknown) {
             (true, _) => Verdict::new(
@@ -134,8 +149,8 @@ impl Outcome<'_> {
                 "AllFresh",
                 format!("{} agents", self.signals.len()),
             ),
-            (false, 0) => Verdict::new(C::SignalsFresh, false, "SomePodsLost", lost.join("; ")),
-            (false, _) => Verdict::new(C::SignalsFresh, false, "SignalsLost", lost.join("; ")),
+            (false, 0) => Verdict::new(C::SignalsFresh, false, "SomePodsLost", lost),
+            (false, _) => Verdict::new(C::SignalsFresh, false, "SignalsLost", lost),
         }
     }
 

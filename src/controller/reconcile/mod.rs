@@ -18,10 +18,14 @@ use crate::sharing::{self, Plan, Survey};
 use crate::signals::{AgentSignal, Problem};
 use act::{apply, refuse, report};
 use admit::admit;
+use jiff::Timestamp;
 use record::{Recorded, before, record};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+/// A start-up counts as no longer than the longest actuation lag that can be declared.
+const LONGEST_STARTUP: Duration = Duration::from_secs(3600);
 
 /// What a pool remembers from tick to tick. Losing it is safe: a restart holds until signals are warm.
 #[derive(Debug)]
@@ -30,6 +34,8 @@ pub struct State {
     memory: Memory,
     lag: Lag,
     started_pods: BTreeSet<Arc<str>>,
+    /// Since when this process knows the pool.
+    since: Timestamp,
     reporter: Reporter,
     backoff: Backoff,
     expected: Expected,
@@ -44,6 +50,7 @@ impl Default for State {
             memory: Memory::default(),
             lag,
             started_pods: BTreeSet::new(),
+            since: Timestamp::now(),
             reporter: Reporter::default(),
             backoff: Backoff::default(),
             expected: Expected::default(),
@@ -176,17 +183,25 @@ fn learn_lag(view: &View, pool: &ValidPool, state: &mut State) {
     for (_, pod) in pods() {
         if let (Some(created), Some(ready)) = (pod.created, pod.ready_since)
             && state.started_pods.insert(pod.uid.clone())
+            && let Some(startup) = startup(created, ready, state.since)
         {
-            let startup = ready.duration_since(created);
-            state
-                .lag
-                .saw(Duration::try_from(startup).unwrap_or(Duration::ZERO));
+            state.lag.saw(startup);
         }
     }
     if state.started_pods.len() > 4096 {
         let present: BTreeSet<Arc<str>> = pods().map(|(_, pod)| pod.uid.clone()).collect();
         state.started_pods.retain(|uid| present.contains(uid));
     }
+}
+
+/// How long a pod took to start, if that was seen. `ready` is when it *last* became ready: of a pod from before `since` it may be when a
+/// node came back, days after its start. Creation is told in whole seconds.
+fn startup(created: Timestamp, ready: Timestamp, since: Timestamp) -> Option<Duration> {
+    if created.as_second() < since.as_second() {
+        return None;
+    }
+    let startup = Duration::try_from(ready.duration_since(created)).unwrap_or(Duration::ZERO);
+    Some(startup.min(LONGEST_STARTUP))
 }
 
 fn allocate(pool: &ValidPool, seen: &Seen, state: &mut State) -> Vec<Allotment> {
@@ -220,4 +235,21 @@ fn plan(
         shared.metrics.count_hold(hold.reason);
     }
     plan
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_start_teaches_when_it_was_seen_and_an_hour_at_most() {
+        let at = |seconds| Timestamp::from_second(1_000_000 + seconds).unwrap_or_default();
+        let took = |created, ready| startup(at(created), at(ready), at(0));
+        assert_eq!(took(10, 40), Some(Duration::from_secs(30)));
+        assert_eq!(took(10, 9), Some(Duration::ZERO));
+        assert_eq!(took(0, 2), Some(Duration::from_secs(2)));
+        assert_eq!(took(10, 90_000), Some(LONGEST_STARTUP));
+        let an_old_pod_on_a_node_that_came_back = took(-86_400, 5);
+        assert_eq!(an_old_pod_on_a_node_that_came_back, None);
+    }
 }

@@ -1,0 +1,108 @@
+//! Which pools there are: follows AgentPools, and keeps a task for each.
+
+use super::cache::{Key, key, label};
+use super::config::Scope;
+use super::pools::Pools;
+use super::shared::Shared;
+use crate::api::AgentPool;
+use futures::StreamExt;
+use kube::api::Api;
+use kube::core::DeserializeGuard;
+use kube::core::error_boundary::InvalidObject;
+use kube::runtime::WatchStreamExt;
+use kube::runtime::watcher::{self, Event, watcher};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+type Guarded = DeserializeGuard<AgentPool>;
+
+/// A list under way: a namespace (`None`: all), and the pools in it so far.
+struct Listing {
+    namespace: Option<String>,
+    present: Vec<Key>,
+    done: bool,
+}
+
+/// Keeps a task for every pool, until stopped.
+pub async fn follow_pools(client: &kube::Client, shared: &Arc<Shared>) {
+    let namespaces: Vec<Option<String>> = match &shared.config.scope {
+        Scope::Cluster => vec![None],
+        Scope::Namespaces(namespaces) => namespaces.iter().cloned().map(Some).collect(),
+    };
+    let streams = namespaces.iter().enumerate().map(|(i, namespace)| {
+        let api: Api<Guarded> = match namespace {
+            None => Api::all(client.clone()),
+            Some(namespace) => Api::namespaced(client.clone(), namespace),
+        };
+        let events = watcher(api, watcher::Config::default()).default_backoff();
+        events.map(move |event| (i, event)).boxed()
+    });
+    let events =
+        futures::stream::select_all(streams).take_until(shared.stop.clone().cancelled_owned());
+    let mut events = std::pin::pin!(events);
+    let mut listings: Vec<Listing> = namespaces
+        .iter()
+        .map(|namespace| Listing {
+            namespace: namespace.clone(),
+            present: Vec::new(),
+            done: false,
+        })
+        .collect();
+    let mut pools = Pools::default();
+    while let Some((i, event)) = events.next().await {
+        let label = label("agentpools", listings[i].namespace.as_deref());
+        match event {
+            Ok(event) => {
+                shared.health.watches(&label, Ok(()));
+                take(shared, &mut pools, &mut listings[i], event);
+            }
+            Err(error) => {
+                tracing::warn!(%error, "cannot watch AgentPools (is the CRD installed, may the operator list them?); trying again");
+                shared.health.watches(&label, Err(error.to_string()));
+            }
+        }
+        if listings.iter().all(|listing| listing.done) {
+            shared.pools_listed.store(true, Ordering::Release);
+        }
+    }
+    pools.join().await;
+}
+
+fn take(shared: &Arc<Shared>, pools: &mut Pools, listing: &mut Listing, event: Event<Guarded>) {
+    match event {
+        Event::Init => listing.present.clear(),
+        Event::InitApply(DeserializeGuard(pool)) => {
+            listing.present.push(key_of(&pool));
+            put(shared, pools, pool);
+        }
+        Event::InitDone => {
+            // What went while the watch was down is told by no event.
+            pools.keep_only(shared, listing.namespace.as_deref(), &listing.present);
+            listing.done = true;
+        }
+        Event::Apply(DeserializeGuard(pool)) => put(shared, pools, pool),
+        Event::Delete(DeserializeGuard(pool)) => {
+            let (namespace, name) = key_of(&pool);
+            pools.remove(shared, &namespace, &name);
+        }
+    }
+}
+
+fn key_of(pool: &Result<AgentPool, InvalidObject>) -> Key {
+    match pool {
+        Ok(pool) => key(&pool.metadata),
+        Err(invalid) => key(&invalid.metadata),
+    }
+}
+
+/// An object that is no AgentPool by today's types is left alone with all that it may name, and said.
+fn put(shared: &Arc<Shared>, pools: &mut Pools, pool: Result<AgentPool, InvalidObject>) {
+    match pool {
+        Ok(pool) => pools.put(shared, pool),
+        Err(invalid) => {
+            let key = key(&invalid.metadata);
+            tracing::error!(namespace = key.0, name = key.1, error = %invalid.error, "an AgentPool cannot be read: is the CRD of this version installed? Its workloads are left as they are");
+            pools.put_unreadable(shared, key);
+        }
+    }
+}
