@@ -1,6 +1,7 @@
 //! Runs of many scenarios under many rules and seeds, on all cores.
 
 use agentpool::simulation::control::Rule;
+use agentpool::simulation::report::{Block, Page, figures};
 use agentpool::simulation::statistics::{Interval, interval, paired_ratio};
 use agentpool::simulation::{Outcome, Scenario, Sketch, run};
 use anyhow::{Context as _, Result};
@@ -131,6 +132,17 @@ pub fn shown(interval: Option<Interval>) -> String {
         || "-".to_owned(),
         |i| format!("{} [{}, {}]", short(i.mean), short(i.low), short(i.high)),
     )
+}
+
+/// Adds plots of a job, whose files begin with `prefix`: shares or replicas and queues over time, and the distribution of latency.
+pub fn plot(page: &mut Page, prefix: &str, runs: &Runs) {
+    let wanted = ["shares", "replicas", "queues", "latency-distribution"];
+    for mut figure in figures(runs) {
+        if wanted.contains(&figure.name.as_str()) {
+            figure.name = format!("{prefix}-{}", figure.name);
+            page.blocks.push(Block::Figure(figure));
+        }
+    }
 }
 
 /// The mean of one number over the runs.

@@ -1,7 +1,8 @@
 //! Hard fractions of one GPU, every decision in force one lag later.
 
 use super::aims::Aim;
-use super::bench::{Job, Runs, Settings, all, average, each, mean, p95, ratio, shown, upper};
+use super::bench::{Job, Runs, Settings, all, average, each, mean, p95, plot, ratio, shown, upper};
+use super::losses::{Loss, compare};
 use super::scenes::{A, B, C, EVEN, Pool, Source, Traces, UNEVEN, one_gpu, scenario};
 use agentpool::simulation::bounds::cmu_order;
 use agentpool::simulation::report::{Page, Table};
@@ -48,8 +49,8 @@ fn rows() -> (Vec<Row>, Vec<Row>) {
     let (a, b, c) = (named(A, "A"), named(B, "B"), named(C, "C"));
     let mut chosen = vec![row(a, 0.7, EVEN, 0.0, 0.55)];
     for (lag, aims) in [
-        (30.0, [0.80, 0.70, 0.25, 0.25]),
-        (100.0, [1.02, 1.02, 0.30, 1.02]),
+        (30.0, [0.80, 0.70, 0.25, 0.25].map(Some)),
+        (100.0, [None, None, Some(0.30), None]),
     ] {
         chosen.push(row(a, 0.5, EVEN, lag, None));
         chosen.push(row(a, 0.7, EVEN, lag, aims[0]));
@@ -89,7 +90,12 @@ fn rows() -> (Vec<Row>, Vec<Row>) {
 }
 
 /// The page.
-pub(super) fn page(settings: &Settings, traces: &Traces, aims: &mut Vec<Aim>) -> Result<Page> {
+pub(super) fn page(
+    settings: &Settings,
+    traces: &Traces,
+    aims: &mut Vec<Aim>,
+    losses: &mut Vec<Loss>,
+) -> Result<Page> {
     let mut page = Page {
         title: "Hard fractions of one GPU".to_owned(),
         ..Page::default()
@@ -101,7 +107,8 @@ pub(super) fn page(settings: &Settings, traces: &Traces, aims: &mut Vec<Aim>) ->
          the lag; Balanced learns its own. The bound is preemptive cμ order per request on the whole GPU: no rule can be below it on \
          average. Loads are even, or .4/.1/.3/.2 of coordinator, nlp, vision, reasoning. \
          The margins by which evidence must win (5 and 2 %) were set after a run in which A at 0.85 missed its aim by 0.004, and \
-         single traces were looked at while the policy was written: what confirms it is B.",
+         single traces were looked at while the policy was written: what confirms it is B. A quarter of an Azure trace is 525 s long: with \
+         a lag of 100 s a ratio of 1 says that there was no time to learn.",
     );
     let (chosen, confirmed) = rows();
     for (title, rows) in [
@@ -116,9 +123,24 @@ pub(super) fn page(settings: &Settings, traces: &Traces, aims: &mut Vec<Aim>) ->
             .filter(|row| is_there(traces, row))
             .collect();
         page.heading(title);
-        page.table(table(settings, traces, &rows, aims)?);
+        page.table(table(settings, traces, &rows, aims, losses)?);
     }
+    page.heading("A, load of 0.7 as .4/.1/.3/.2, lag 30 s");
+    let row = row((A, "A"), 0.7, UNEVEN, 30.0, None);
+    let runs = all(&Settings { seeds: 2 }, &[job(traces, &row)?])?;
+    plot(&mut page, "fractions", &runs[0]);
     Ok(page)
+}
+
+fn job(traces: &Traces, row: &Row) -> Result<Job> {
+    let made = scenario(
+        &Pool::default(),
+        traces.loads(row.source)?,
+        (row.load, row.split),
+        one_gpu(row.lag),
+        traces.seconds(row.source),
+    )?;
+    Job::new(made, &RULES)
 }
 
 /// A trace of one service has no generator of its own.
@@ -129,20 +151,15 @@ fn is_there(traces: &Traces, row: &Row) -> bool {
     }
 }
 
-fn table(settings: &Settings, traces: &Traces, rows: &[Row], aims: &mut Vec<Aim>) -> Result<Table> {
-    let mut jobs = Vec::new();
-    for row in rows {
-        let seconds = traces.seconds(row.source);
-        let loads = traces.loads(row.source)?;
-        let made = scenario(
-            &Pool::default(),
-            loads,
-            (row.load, row.split),
-            one_gpu(row.lag),
-            seconds,
-        )?;
-        jobs.push(Job::new(made, &RULES)?);
-    }
+fn table(
+    settings: &Settings,
+    traces: &Traces,
+    rows: &[Row],
+    aims: &mut Vec<Aim>,
+    losses: &mut Vec<Loss>,
+) -> Result<Table> {
+    let jobs = rows.iter().map(|row| job(traces, row));
+    let jobs: Vec<Job> = jobs.collect::<Result<_>>()?;
     let runs = all(settings, &jobs)?;
     let mut table = Table::new([
         "<load",
@@ -167,22 +184,23 @@ fn table(settings: &Settings, traces: &Traces, rows: &[Row], aims: &mut Vec<Aim>
             )
         }));
         for (what, value) in [("mean", means), ("p95", tails)] {
-            if row.aim.is_none_or(|aim| aim > 1.0) || what == "p95" {
-                aims.push(Aim::new(
-                    format!("{name}, lag {} s: {what} nowhere above", row.lag),
-                    upper(value),
-                    1.02,
-                ));
+            if row.aim.is_none() || what == "p95" {
+                let what = format!("{name}, lag {} s: {what} nowhere above", row.lag);
+                aims.push(Aim::new(what, upper(value), 1.02).held());
             }
         }
+        let place = format!("hard fractions, {name}, lag {} s", row.lag);
+        let others = (ratio(runs, 1, mean), ratio(runs, 1, p95));
+        compare(losses, place.as_str(), "WaterFilling", others.0, others.1);
+        compare(losses, place.as_str(), "Balanced", means, tails);
         let hours = |o: &agentpool::simulation::Outcome| o.moves as f64 / (o.seconds / 3600.0);
         table.row([
             name,
             format!("{} s", row.lag),
             format!("{} s", average(&runs[0], mean)),
             format!("{} s", average(&runs[0], p95)),
-            shown(ratio(runs, 1, mean)),
-            shown(ratio(runs, 1, p95)),
+            shown(others.0),
+            shown(others.1),
             shown(means),
             shown(tails),
             average(&runs[2], hours),

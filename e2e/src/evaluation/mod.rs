@@ -7,6 +7,7 @@ mod aims;
 mod bench;
 mod elastic;
 mod fractions;
+mod losses;
 mod overload;
 mod pods;
 mod scenes;
@@ -25,7 +26,7 @@ use scenes::Traces;
 /// A trace that is there and cannot be read, or a run that came to nothing.
 pub fn pages(settings: &Settings) -> Result<Vec<Page>> {
     let traces = Traces::open()?;
-    let mut aims = Vec::new();
+    let (mut aims, mut losses) = (Vec::new(), Vec::new());
     let mut pages = vec![agentpool::simulation::report::paper()];
     let mut say = |what: &str, page: Result<Page>| -> Result<()> {
         eprintln!("evaluation: {what}");
@@ -34,7 +35,7 @@ pub fn pages(settings: &Settings) -> Result<Vec<Page>> {
     };
     say(
         "hard fractions of one GPU",
-        fractions::page(settings, &traces, &mut aims),
+        fractions::page(settings, &traces, &mut aims, &mut losses),
     )?;
     say("overload", overload::page(settings, &traces, &mut aims))?;
     say("square waves", waves::page(settings, &mut aims))?;
@@ -43,6 +44,7 @@ pub fn pages(settings: &Settings) -> Result<Vec<Page>> {
         "capacity that comes and goes",
         elastic::page(settings, &traces, &mut aims),
     )?;
+    pages.insert(1, losses::page(&losses));
     pages.insert(1, aims::page(&aims));
     pages.insert(1, scenes::page(&traces, settings));
     Ok(pages)

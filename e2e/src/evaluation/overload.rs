@@ -80,17 +80,11 @@ pub(super) fn page(settings: &Settings, traces: &Traces, aims: &mut Vec<Aim>) ->
         }
         let high = |o: &Outcome| tail(o, AGENTS[0]);
         let ratio = paired_ratio(&each(&runs[2], high), &each(&runs[0], high));
-        aims.push(Aim::new(
-            format!("overload {load}: p95 of the High agent"),
-            upper(ratio),
-            1.0,
-        ));
+        let what = format!("overload {load}: p95 of the High agent");
+        aims.push(Aim::new(what, upper(ratio), 1.0).held());
         let longest = each(&runs[2], starved).into_iter().fold(0.0, f64::max);
-        aims.push(Aim::new(
-            format!("overload {load}: longest starvation, s"),
-            longest,
-            STARVED,
-        ));
+        let what = format!("overload {load}: longest starvation, s");
+        aims.push(Aim::new(what, longest, STARVED).held());
     }
     page.table(table);
     Ok(page)

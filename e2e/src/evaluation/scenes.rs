@@ -25,16 +25,37 @@ pub struct Traces {
     found: BTreeMap<&'static str, Trace>,
 }
 
-/// The traces that are looked for.
-const NAMES: [&str; 8] = [
-    "four_agent_A",
-    "four_agent_B",
-    "four_agent_C_rates/rates_24h.csv.gz",
-    "four_agent_C_rates/language_rates_14d.csv.gz",
-    "azure_code_2023",
-    "azure_conv_2023",
-    "servegen_deepseek_r1",
-    "servegen_mm_image",
+/// The traces that are looked for, and what of each was measured.
+const NAMES: [(&str, &str); 8] = [
+    (
+        "four_agent_A",
+        "coordinator and nlp: recorded arrivals; vision: counts in 10 minutes recorded, positions in them drawn; reasoning: recorded on a grid of 3 s",
+    ),
+    (
+        "four_agent_B",
+        "counts in 10 minutes and the shape of gaps measured, positions drawn; services side by side that need not be of one day",
+    ),
+    (
+        "four_agent_C_rates/rates_24h.csv.gz",
+        "measured rates in 10 minutes, scaled to 3/s an agent; Poisson within them",
+    ),
+    (
+        "four_agent_C_rates/language_rates_14d.csv.gz",
+        "measured rates in 10 minutes, scaled; Poisson within them",
+    ),
+    (
+        "azure_code_2023",
+        "recorded arrivals (those of A's coordinator)",
+    ),
+    ("azure_conv_2023", "recorded arrivals (those of A's nlp)"),
+    (
+        "servegen_deepseek_r1",
+        "counts in 10 minutes and the shape of gaps measured, positions drawn",
+    ),
+    (
+        "servegen_mm_image",
+        "counts in 10 minutes and the shape of gaps measured, positions drawn",
+    ),
 ];
 
 impl Traces {
@@ -42,7 +63,7 @@ impl Traces {
     pub fn open() -> Result<Self> {
         let folder = binaries::traces();
         let mut found = BTreeMap::new();
-        for name in NAMES {
+        for (name, _) in NAMES {
             let path = folder.join(name);
             if path.exists() {
                 found.insert(name, traces::read(&path)?);
@@ -313,18 +334,23 @@ pub(super) fn page(traces: &Traces, settings: &Settings) -> Page {
         title: "What is real here and what is modelled".to_owned(),
         ..Page::default()
     };
-    page.text(format!(
-        "Real: the operator's own measuring, allocation and planning code. Arrivals as recorded where the table says so; docs/traces.md says \
+    page.text(
+        "Real: the operator's own measuring, allocation and planning code. Arrivals as far as the table says; docs/traces.md says \
          where each trace is published. Modelled: queues (first come first served), exponential service, speed in proportion to a share, \
-         the physics of each sharing strategy, cold starts of one length. Nothing here ran on a GPU. Every comparison is paired: the \
-         same requests under every rule, {} seeds; a ratio is the geometric mean of the pairs' ratios with its 95 % interval (Student). \
-         Requests that are not served when a run ends, at twice its length at most, count with their age.",
+         the physics of each sharing strategy, cold starts of one length. Metrics are read without delay, under every rule; a Prometheus \
+         server would add some 15 s to the rules that use one. Nothing here ran on a GPU.",
+    );
+    page.text(format!(
+        "Every comparison is paired: the same requests under every rule, {} seeds where nothing else is said; a ratio is the geometric \
+         mean of the pairs' ratios with its 95 % interval (Student). A seed draws the work of the requests and, where arrivals are not \
+         recorded, these: intervals on one recorded window say nothing about other windows. Requests that are not served when a run \
+         ends, at twice its length at most, count with their age.",
         settings.seeds
     ));
-    let mut table = Table::new(["<source", "<arrivals"]);
-    for name in NAMES {
+    let mut table = Table::new(["<source", "<what of it is measured"]);
+    for (name, measured) in NAMES {
         let real = if traces.get(name).is_some() {
-            "as recorded"
+            measured
         } else {
             "absent: a generator with its statistics stands in, or it is left out"
         };
