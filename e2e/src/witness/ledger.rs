@@ -82,6 +82,9 @@ impl Ledger {
     /// A pod was added or changed.
     pub(super) fn pod(&mut self, key: PodKey, facts: PodFacts, now: Timestamp) {
         let before = self.pods.insert(key.clone(), facts.clone());
+        if before.as_ref().is_none_or(|old| old.uid != facts.uid) {
+            self.check_declared(&key, &facts, now);
+        }
         let counts = self.counts_of(&facts);
         match &before {
             None => counts.created += 1,
@@ -252,6 +255,31 @@ impl Ledger {
         (sum > capacity).then(|| {
             format!("a GPU of node {name} has {capacity} MiB, the copies that may share it need {sum} MiB ({})", list.join(", "))
         })
+    }
+
+    /// What the scheduler does not enforce: a pool that declares fewer GPUs than the nodes have.
+    fn check_declared(&mut self, newcomer: &PodKey, facts: &PodFacts, now: Timestamp) {
+        let asked = |resource: &str| -> u64 {
+            let counted = self
+                .pods
+                .values()
+                .filter(|pod| !pod.finished && self.rules.watches(&pod.namespace));
+            counted.filter_map(|pod| pod.requests.get(resource)).sum()
+        };
+        let over: Vec<String> = self
+            .rules
+            .declared
+            .iter()
+            .filter(|(resource, _)| facts.requests.contains_key(*resource))
+            .map(|(resource, most)| (resource, most, asked(resource)))
+            .filter(|(_, most, asked)| asked > most)
+            .map(|(resource, most, asked)| {
+                format!("{most} {resource} are declared, with pod {newcomer} {asked} are asked for")
+            })
+            .collect();
+        for what in over {
+            self.violate(now, what);
+        }
     }
 
     fn check_schedulable(&mut self, key: &PodKey, facts: &PodFacts, now: Timestamp) {

@@ -17,6 +17,9 @@ pub struct WitnessRules {
     pub unschedulable_grace: Duration,
     /// GPU memory of each pod of a workload in MiB, by workload name; over what its annotation says.
     pub memory_mib: BTreeMap<String, u64>,
+    /// At most so many of each resource for the pods of the watched namespaces, whatever the nodes have: what pools declare. Those on
+    /// their way out count until they are gone.
+    pub declared: BTreeMap<String, u64>,
 }
 
 impl WitnessRules {
@@ -38,6 +41,13 @@ impl WitnessRules {
     #[must_use]
     pub fn memory_mib(mut self, workload: impl Into<String>, mib: u64) -> Self {
         self.memory_mib.insert(workload.into(), mib);
+        self
+    }
+
+    /// Bounds how many of a resource the pods of the watched namespaces may ask for together.
+    #[must_use]
+    pub fn declared(mut self, resource: impl Into<String>, amount: u64) -> Self {
+        self.declared.insert(resource.into(), amount);
         self
     }
 

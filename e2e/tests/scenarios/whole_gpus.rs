@@ -4,6 +4,7 @@ use agentpool_e2e::controlplane::nodes::{A100_80, NodeSpec};
 use agentpool_e2e::load::{AgentLoad, Arrivals, Piece, Spacing, Work};
 use agentpool_e2e::operator::operator_binary;
 use agentpool_e2e::stage::{AgentWorkload, LIMIT, Stage, StageOptions};
+use agentpool_e2e::witness::WitnessRules;
 use serde_json::{Value, json};
 use std::path::Path;
 use std::process::Command;
@@ -45,9 +46,10 @@ pub fn load(agent: &str, steps: &[(f64, f64)]) -> AgentLoad {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn replicas_follow_a_load_that_drifts_between_four_agents_and_minimum_shares_hold() {
+    // Two GPUs more than the pool declares: nothing but the operator keeps them free.
     let nodes = vec![
-        NodeSpec::whole("gpu-a", A100_80, 4),
-        NodeSpec::whole("gpu-b", A100_80, 4),
+        NodeSpec::whole("gpu-a", A100_80, 5),
+        NodeSpec::whole("gpu-b", A100_80, 5),
     ];
     let decisions = Path::new(env!("CARGO_TARGET_TMPDIR")).join("whole-decisions");
     let _ = std::fs::remove_dir_all(&decisions);
@@ -55,6 +57,8 @@ async fn replicas_follow_a_load_that_drifts_between_four_agents_and_minimum_shar
         .value("record.enabled=true")
         .value(format!("record.folder={}", decisions.display()));
     let stage = Stage::start(options).await.unwrap();
+    let rules = WitnessRules::default().namespace("agents");
+    stage.witness.set_rules(rules.declared("nvidia.com/gpu", 8));
     let names = ["coordinator", "nlp", "vision", "reasoning"];
     let agents: Vec<AgentWorkload> = names
         .iter()
@@ -63,14 +67,15 @@ async fn replicas_follow_a_load_that_drifts_between_four_agents_and_minimum_shar
     for agent in &agents {
         stage.deploy(agent).await.unwrap();
     }
+    let minimum = |name: &str| if name == "coordinator" { "2" } else { "1" };
     let items: Vec<Value> = agents
         .iter()
-        .map(|agent| agent.agent("Medium", "1", 8))
+        .map(|agent| agent.agent("Medium", minimum(&agent.name), 8))
         .collect();
-    // First nlp is hungry, then vision; the others have a little load all the time.
+    // First nlp is hungry, then vision; coordinator uses its minimum share all the time, reasoning a little.
     let driver = stage.drive(
         &[
-            load("coordinator", &[(600.0, 2.0)]),
+            load("coordinator", &[(600.0, 18.0)]),
             load("nlp", &[(45.0, 35.0), (600.0, 2.0)]),
             load("vision", &[(45.0, 2.0), (600.0, 35.0)]),
             load("reasoning", &[(600.0, 2.0)]),
@@ -85,6 +90,9 @@ async fn replicas_follow_a_load_that_drifts_between_four_agents_and_minimum_shar
             .find(|a| a.name == name)
             .map_or(0, |a| a.replicas)
     };
+    stage.wait_ready("coordinator", 2).await.unwrap();
+    stage.witness.catch_up().await.unwrap();
+    stage.witness.mark();
     stage
         .wait_pool("team", "nlp has at least 4 replicas", LIMIT, |p| {
             replicas(p, "nlp") >= 4
@@ -107,6 +115,12 @@ async fn replicas_follow_a_load_that_drifts_between_four_agents_and_minimum_shar
         .wait_ready("vision", stage.replicas("vision").await.unwrap())
         .await
         .unwrap();
+    stage.witness.catch_up().await.unwrap();
+    let held = stage.witness.counts("agents", "coordinator").min_ready;
+    assert!(
+        held >= Some(2),
+        "coordinator, whose minimum share is two, had {held:?} ready"
+    );
     driver.stop();
     stage.finish().await.unwrap();
     let recomputed = replay(&decisions);

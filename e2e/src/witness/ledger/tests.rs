@@ -236,3 +236,26 @@ fn a_pod_that_came_back_under_the_same_name_is_a_new_pod() {
     assert_eq!(ledger.counts("agents", "coder").created, 2);
     assert_eq!(ledger.counts("agents", "coder").gone, 1);
 }
+
+#[test]
+fn more_than_is_declared_is_a_violation_although_the_nodes_have_it_and_pods_on_their_way_out_count()
+{
+    let mut ledger = Ledger::new(WitnessRules::default().declared("nvidia.com/gpu", 1));
+    node(&mut ledger, "nvidia.com/gpu", 8);
+    let a = pod("a", "nvidia.com/gpu", json!({}));
+    see(&mut ledger, &a, 1);
+    assert_eq!(ledger.violations, []);
+    let going = json!({"metadata": {"deletionTimestamp": "2026-01-01T00:00:00Z"}});
+    see(&mut ledger, &pod("a", "nvidia.com/gpu", going), 2);
+    see(&mut ledger, &pod("b", "nvidia.com/gpu", json!({})), 3);
+    assert_eq!(ledger.violations.len(), 1);
+    assert!(
+        ledger.violations[0]
+            .what
+            .contains("1 nvidia.com/gpu are declared")
+    );
+    ledger.pod_gone(&PodKey::of(&a), at(4));
+    ledger.pod_gone(&PodKey::of(&pod("b", "nvidia.com/gpu", json!({}))), at(4));
+    see(&mut ledger, &pod("c", "nvidia.com/gpu", json!({})), 5);
+    assert_eq!(ledger.violations.len(), 1);
+}
