@@ -130,6 +130,9 @@ pub struct Scraper {
     limits: Limits,
     clock: Clock,
     permits: Semaphore,
+    /// Half of the places, for pods that did not answer in time when last asked: however many pools have such pods, the others' pods find
+    /// places.
+    slow_permits: Semaphore,
     /// By pod uid, whether it answered in time when it was last asked. Those that did come first in the next round, those
     /// that did not come last, so that no number of stuck pods keeps an answering one waiting.
     in_time: Mutex<BTreeMap<Arc<str>, bool>>,
@@ -141,6 +144,7 @@ impl Scraper {
         Self {
             http: Http::new(limits.connect_timeout),
             permits: Semaphore::new(limits.total_concurrency),
+            slow_permits: Semaphore::new(limits.total_concurrency.div_ceil(2)),
             limits,
             clock,
             in_time: Mutex::default(),
@@ -183,6 +187,10 @@ impl Scraper {
 
     async fn scrape(&self, target: Option<&Target>) -> Option<Scrape> {
         let target = target?;
+        let _slow = match self.answered_in_time(target) {
+            Some(false) => Some(self.slow_permits.acquire().await.ok()?),
+            Some(true) | None => None,
+        };
         let _permit = self.permits.acquire().await.ok()?;
         let start = Instant::now();
         let result = timeout(self.limits.request_timeout, self.read(target))
@@ -225,19 +233,21 @@ impl Scraper {
 
     /// The order in which targets are asked: who answered in time, who was never asked, who did not.
     fn order(&self, targets: &[Target]) -> Vec<usize> {
-        let in_time = self.in_time.lock().unwrap_or_else(PoisonError::into_inner);
         let mut order: Vec<usize> = (0..targets.len()).collect();
-        order.sort_by_key(|&index| {
-            match targets
-                .get(index)
-                .and_then(|target| in_time.get(&target.pod_uid))
-            {
+        order.sort_by_cached_key(|&index| {
+            let target = targets.get(index);
+            match target.and_then(|target| self.answered_in_time(target)) {
                 Some(true) => 0,
                 None => 1,
                 Some(false) => 2,
             }
         });
         order
+    }
+
+    fn answered_in_time(&self, target: &Target) -> Option<bool> {
+        let in_time = self.in_time.lock().unwrap_or_else(PoisonError::into_inner);
+        in_time.get(&target.pod_uid).copied()
     }
 
     fn remember<'s>(&self, asked: impl Iterator<Item = &'s Scrape>) {

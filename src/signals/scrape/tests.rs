@@ -275,6 +275,33 @@ async fn a_round_ends_at_its_deadline_and_stuck_pods_delay_nobody_in_the_rounds_
 }
 
 #[tokio::test]
+async fn pods_that_hang_never_take_more_than_half_of_all_places_whosever_they_are() {
+    let stuck = serve(|_| {
+        sleep(Duration::from_secs(60));
+        false
+    });
+    let limits = Limits {
+        total_concurrency: 4,
+        concurrency: 4,
+        ..limits(200)
+    };
+    let scraper = Scraper::new(limits, Clock::start());
+    let targets: Vec<Target> = (0..8)
+        .map(|i| target_at(&format!("stuck-{i}"), stuck.port))
+        .collect();
+    scraper.scrape_all(&targets).await;
+    // From now on it is known that they hang.
+    let (one, two) = targets.split_at(4);
+    let watch = async {
+        while scraper.slow_permits.available_permits() > 0 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(scraper.permits.available_permits(), 2);
+    };
+    tokio::join!(scraper.scrape_all(one), scraper.scrape_all(two), watch);
+}
+
+#[tokio::test]
 async fn rounds_can_run_on_other_threads() {
     let server = serve_page("200 OK", "", PAGE);
     let scraper = Arc::new(Scraper::new(limits(20_000), Clock::start()));
