@@ -243,7 +243,7 @@ mod tests {
 
     #[test]
     fn a_start_teaches_when_it_was_seen_and_an_hour_at_most() {
-        let at = |seconds| Timestamp::from_second(1_000_000 + seconds).unwrap_or_default();
+        let at = |seconds: i64| Timestamp::from_second(1_000_000 + seconds).unwrap_or_default();
         let took = |created, ready| startup(at(created), at(ready), at(0));
         assert_eq!(took(10, 40), Some(Duration::from_secs(30)));
         assert_eq!(took(10, 9), Some(Duration::ZERO));
