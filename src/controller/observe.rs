@@ -45,7 +45,7 @@ pub fn view(pool: &ValidPool, caches: &Caches, claims: &Claims) -> View {
         .flat_map(|s| s.in_namespace(&pool.namespace))
         .map(|(_, a)| a)
         .collect();
-    let agents = pool
+    let agents: Vec<AgentView> = pool
         .agents
         .iter()
         .zip(&pool.shape.agents)
@@ -174,15 +174,17 @@ fn node(
     foreign: BTreeMap<GpuResource, u32>,
 ) -> Node {
     let number = |label: &str| record.labels.get(label).and_then(|v| v.parse::<u32>().ok());
-    let instances = record
-        .allocatable
-        .keys()
-        .filter_map(|resource| {
-            let profile = resource.mig_profile()?;
-            let multiprocessors = number(&format!("nvidia.com/mig-{profile}.multiprocessors"))?;
-            let memory = Mebibytes(number(&format!("nvidia.com/mig-{profile}.memory"))?.into());
+    // From the labels, not from what is allocatable: they stay while the device plugin is away.
+    let profiles = record.labels.keys();
+    let profiles = profiles.filter_map(|label| label.strip_suffix(".multiprocessors"));
+    let instances = profiles
+        .filter_map(|profile| {
+            let resource = GpuResource::parse(profile).ok()?;
+            resource.mig_profile()?;
+            let multiprocessors = number(&format!("{profile}.multiprocessors"))?;
+            let memory = Mebibytes(number(&format!("{profile}.memory"))?.into());
             Some((
-                resource.clone(),
+                resource,
                 InstanceFacts {
                     multiprocessors,
                     memory,

@@ -57,7 +57,7 @@ pub fn survey(shape: &PoolShape, observed: &Observed) -> Survey {
         return survey::nothing(observed.agents.len(), Vec::new());
     }
     let observed = ground::reveal(shape, observed);
-    let ground = Ground::new(&observed);
+    let ground = Ground::new(shape, &observed);
     survey_of(&Market::open(shape, &ground))
 }
 
@@ -94,7 +94,7 @@ pub fn plan(
         return (plan, memory.clone());
     }
     let observed = ground::reveal(shape, observed);
-    let ground = Ground::new(&observed);
+    let ground = Ground::new(shape, &observed);
     let market = Market::open(shape, &ground);
     let surveyed = survey_of(&market);
     let mut memory = memory.clone();

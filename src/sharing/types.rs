@@ -207,12 +207,14 @@ pub struct Quantum {
 /// What is there to be shared: the part of observing that allocation needs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Survey {
-    /// GPUs that the pool may spend: the smaller of declared and found, less what other pods hold.
+    /// GPUs that the pool may spend: found, less what other pods hold, with what is missing; at most what is declared.
     pub capacity: MilliGpus,
     /// GPUs found on schedulable nodes, whoever holds them; `None` when nodes are hidden.
     pub found: Option<MilliGpus>,
     /// GPUs held by pods that are no agent's of this pool.
     pub foreign: MilliGpus,
+    /// GPUs that pods of the pool hold and their node does not offer now, by node: its device plugin is away, or they are lost.
+    pub missing: BTreeMap<String, MilliGpus>,
     /// Per agent, in order.
     pub agents: Vec<Extent>,
     /// What had to be assumed because a label is missing, for people; empty when nothing was.

@@ -3,24 +3,22 @@
 
 use super::ground::Ground;
 use super::market::Unit;
-use super::types::Node;
 use crate::units::GpuResource;
 
 /// The one unit of the strategy: a whole GPU.
 pub(super) fn unit(ground: &Ground<'_>) -> Unit {
     let resource = GpuResource::whole();
-    let offers = |node: &&Node| node.allocatable.get(&resource).is_some_and(|n| *n > 0);
+    let spots = ground.spots(&resource);
+    let offers = ground.nodes.iter().zip(&spots);
     Unit {
-        spots: ground.spots(&resource),
         share: 1000,
-        memory: ground
-            .nodes
-            .iter()
-            .filter(offers)
-            .map(|node| node.gpu_memory)
+        memory: offers
+            .filter(|(_, spot)| spot.whole > 0)
+            .map(|(node, _)| node.gpu_memory)
             .max_by_key(|memory| memory.map_or(u64::MAX, |memory| memory.0))
             .flatten(),
         resource,
+        spots,
     }
 }
 

@@ -154,6 +154,11 @@ const CONDITIONS: &[(&str, &str, &str)] = &[
         "The selected nodes have fewer GPUs than devices[0].gpus.",
     ),
     (
+        "GpusMissing",
+        "CapacityAvailable",
+        "A node offers fewer GPUs than the pool's pods hold on it: its device plugin or kubelet restarts, or GPUs are lost. The pods are left alone and count; nothing new is placed there.",
+    ),
+    (
         "HeldByOthers",
         "CapacityAvailable",
         "Pods of no agent of the pool hold GPUs that the pool declares.",

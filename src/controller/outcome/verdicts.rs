@@ -8,6 +8,23 @@ use crate::controller::apply::agent_of;
 use crate::controller::standing::describe;
 use crate::sharing::HoldReason;
 use crate::signals::Freshness;
+use crate::units::MilliGpus;
+use std::collections::BTreeMap;
+
+/// So many nodes are named in a message.
+const MOST_NAMED: usize = 5;
+
+/// `gpu-a: 4, gpu-b: 2`, the first few of them.
+fn listed(missing: &BTreeMap<String, MilliGpus>) -> String {
+    let nodes = missing.iter().take(MOST_NAMED);
+    let named: Vec<String> = nodes
+        .map(|(node, gpus)| format!("{node}: {gpus}"))
+        .collect();
+    match missing.len().saturating_sub(MOST_NAMED) {
+        0 => named.join(", "),
+        more => format!("{} and {more} more", named.join(", ")),
+    }
+}
 
 impl Outcome<'_> {
     /// Every condition.
@@ -164,6 +181,15 @@ impl Outcome<'_> {
                 format!(
                     "no GPU node has the labels {:?} of devices[0].nodeSelector",
                     self.pool.node_selector
+                ),
+            ),
+            _ if !self.survey.missing.is_empty() => Verdict::new(
+                C::CapacityAvailable,
+                false,
+                "GpusMissing",
+                format!(
+                    "pods of the pool hold GPUs that their nodes do not offer now ({}): they go on, and nothing new is placed there; the nodes have {found}{holds}: {usable} usable",
+                    listed(&self.survey.missing)
                 ),
             ),
             Some(declared) if usable < declared => Verdict::new(
