@@ -200,6 +200,7 @@ fn node(
         foreign,
         gpus: number("nvidia.com/gpu.count").unwrap_or(0),
         slices_per_gpu: number("nvidia.com/gpu.replicas").filter(|n| *n > 1),
+        mig_single: is_mig_single(&record.labels),
         gpu_memory: number("nvidia.com/gpu.memory").map(|mib| Mebibytes(mib.into())),
         multiprocessors: record
             .labels
@@ -207,6 +208,17 @@ fn node(
             .and_then(|product| multiprocessors(product)),
         instances,
     }
+}
+
+/// Whether `nvidia.com/gpu` are MIG slices on this node.
+///
+/// The label of the strategy alone does not say it: it stands on every node of a cluster that is set to `single`, the default of NVIDIA's
+/// GPU operator, and means nothing on GPUs that are not in MIG mode. Those that are have a product of their own.
+fn is_mig_single(labels: &BTreeMap<String, String>) -> bool {
+    let label = |name: &str| labels.get(name).map(String::as_str);
+    let sliced = label("nvidia.com/gpu.product").is_some_and(|p| p.contains("-MIG-"));
+    label("nvidia.com/mig.strategy") == Some("single")
+        && (sliced || label("nvidia.com/gpu.slices.gi").is_some())
 }
 
 /// Streaming multiprocessors of a whole GPU, by product name; the labels of the `mixed` MIG strategy do not say it.
@@ -282,4 +294,25 @@ fn owns_request(workload: &WorkloadRecord, agent: &ValidAgent) -> bool {
         .iter()
         .filter(|o| o.manager != super::GPU_MANAGER)
         .any(|o| o.gpus.iter().any(|(c, _)| only(c)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_node_is_told_to_have_mig_slices_under_the_name_of_gpus_by_its_product_not_by_its_strategy()
+    {
+        let is = |strategy: &str, product: &str| {
+            let labels = [
+                ("nvidia.com/mig.strategy", strategy),
+                ("nvidia.com/gpu.product", product),
+            ];
+            let owned = labels.map(|(key, value)| (key.to_owned(), value.to_owned()));
+            is_mig_single(&owned.into())
+        };
+        assert!(is("single", "NVIDIA-A100-SXM4-80GB-MIG-1g.10gb"));
+        assert!(!is("single", "NVIDIA-A100-SXM4-80GB"), "not in MIG mode");
+        assert!(!is("mixed", "NVIDIA-A100-SXM4-80GB"));
+    }
 }

@@ -51,6 +51,7 @@ fn nodes() -> impl Strategy2<Value = Vec<Node>> {
             foreign: maps.2,
             gpus: facts.0,
             slices_per_gpu: facts.1,
+            mig_single: name == 0,
             gpu_memory: facts.2.map(Mebibytes),
             multiprocessors: facts.3,
             instances: instances

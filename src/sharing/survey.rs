@@ -40,6 +40,7 @@ pub(super) fn partitions(market: &Market<'_>) -> Survey {
         found: (!shape.nodes_hidden).then_some(MilliGpus(found)),
         foreign: MilliGpus(foreign),
         missing: missing.0,
+        unfit: BTreeMap::new(),
         agents,
         notes: market.notes.clone(),
     }
@@ -78,6 +79,7 @@ pub(super) fn nothing(agents: usize, notes: Vec<String>) -> Survey {
         found: None,
         foreign: MilliGpus::ZERO,
         missing: BTreeMap::new(),
+        unfit: BTreeMap::new(),
         agents: vec![Extent::default(); agents],
         notes,
     }

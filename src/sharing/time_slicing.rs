@@ -122,6 +122,7 @@ pub(super) fn survey(market: &Market<'_>) -> Survey {
         found: (!shape.nodes_hidden).then_some(MilliGpus(found)),
         foreign: MilliGpus(foreign),
         missing: missing.0,
+        unfit: BTreeMap::new(),
         agents,
         notes,
     }

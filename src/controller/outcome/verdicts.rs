@@ -8,23 +8,6 @@ use crate::controller::apply::agent_of;
 use crate::controller::standing::describe;
 use crate::sharing::HoldReason;
 use crate::signals::Freshness;
-use crate::units::MilliGpus;
-use std::collections::BTreeMap;
-
-/// So many nodes are named in a message.
-const MOST_NAMED: usize = 5;
-
-/// `gpu-a: 4, gpu-b: 2`, the first few of them.
-fn listed(missing: &BTreeMap<String, MilliGpus>) -> String {
-    let nodes = missing.iter().take(MOST_NAMED);
-    let named: Vec<String> = nodes
-        .map(|(node, gpus)| format!("{node}: {gpus}"))
-        .collect();
-    match missing.len().saturating_sub(MOST_NAMED) {
-        0 => named.join(", "),
-        more => format!("{} and {more} more", named.join(", ")),
-    }
-}
 
 impl Outcome<'_> {
     /// Every condition.
@@ -153,69 +136,6 @@ impl Outcome<'_> {
             ),
             (false, 0) => Verdict::new(C::SignalsFresh, false, "SomePodsLost", lost.join("; ")),
             (false, _) => Verdict::new(C::SignalsFresh, false, "SignalsLost", lost.join("; ")),
-        }
-    }
-
-    fn capacity_available(&self) -> Verdict {
-        let usable = self.survey.capacity;
-        let declared = self.pool.shape.declared_gpus;
-        if self.pool.shape.nodes_hidden {
-            return Verdict::new(
-                C::CapacityAvailable,
-                true,
-                "AsDeclared",
-                format!("{usable} GPUs declared; nodes are not visible to the operator"),
-            );
-        }
-        let found = self.survey.found.unwrap_or_default();
-        let holds = if self.survey.foreign.0 > 0 {
-            format!(", of which other pods hold {}", self.survey.foreign)
-        } else {
-            String::new()
-        };
-        match declared {
-            _ if self.view.nodes.is_empty() => Verdict::new(
-                C::CapacityAvailable,
-                false,
-                "NoNodes",
-                format!(
-                    "no GPU node has the labels {:?} of devices[0].nodeSelector",
-                    self.pool.node_selector
-                ),
-            ),
-            _ if !self.survey.missing.is_empty() => Verdict::new(
-                C::CapacityAvailable,
-                false,
-                "GpusMissing",
-                format!(
-                    "pods of the pool hold GPUs that their nodes do not offer now ({}): they go on, and nothing new is placed there; the nodes have {found}{holds}: {usable} usable",
-                    listed(&self.survey.missing)
-                ),
-            ),
-            Some(declared) if usable < declared => Verdict::new(
-                C::CapacityAvailable,
-                false,
-                if found < declared {
-                    "LessThanDeclared"
-                } else {
-                    "HeldByOthers"
-                },
-                format!(
-                    "devices[0].gpus is {declared}, the nodes have {found}{holds}: {usable} usable"
-                ),
-            ),
-            _ if usable.0 == 0 => Verdict::new(
-                C::CapacityAvailable,
-                false,
-                "NoGpus",
-                format!("the selected nodes have {found} GPUs that fit sharing type{holds}"),
-            ),
-            _ => Verdict::new(
-                C::CapacityAvailable,
-                true,
-                "Available",
-                format!("{usable} GPUs usable, {found} found{holds}"),
-            ),
         }
     }
 
