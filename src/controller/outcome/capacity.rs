@@ -8,12 +8,27 @@ use crate::units::MilliGpus;
 /// So many nodes are named in a message.
 const MOST_NAMED: usize = 5;
 
+/// So many notes are appended to a message.
+const MOST_NOTES: usize = 3;
+
 fn verdict(holds: bool, reason: &'static str, message: String) -> Verdict {
     Verdict::new(ConditionType::CapacityAvailable, holds, reason, message)
 }
 
 impl Outcome<'_> {
+    /// Whether they are there, and what had to be assumed about them.
     pub(super) fn capacity_available(&self) -> Verdict {
+        let available = self.availability();
+        let notes = &self.survey.notes;
+        let mut said = vec![available.message.as_str()];
+        said.extend(notes.iter().take(MOST_NOTES).map(String::as_str));
+        let more = notes.len().saturating_sub(MOST_NOTES);
+        let more = (more > 0).then(|| format!("and {more} more notes of this kind"));
+        said.extend(more.as_deref());
+        verdict(available.holds, available.reason, said.join("; "))
+    }
+
+    fn availability(&self) -> Verdict {
         let usable = self.survey.capacity;
         if self.pool.shape.nodes_hidden {
             let message = format!("{usable} GPUs declared; nodes are not visible to the operator");
@@ -211,6 +226,19 @@ mod tests {
         assert_eq!(reason, "GpusMissing");
         assert!(message.contains("gpu-a: 1"), "{message}");
         assert!(message.contains("1 usable"), "{message}");
+    }
+
+    #[test]
+    fn what_is_assumed_because_a_label_is_missing_is_said() {
+        let unlabelled = |name: &'static str| {
+            let instances = json!({ "nvidia.com/mig-1g.10gb": "2", "nvidia.com/mig-3g.40gb": "1" });
+            (name, node(name, json!({}), instances))
+        };
+        let (reason, message) = said(&pool("MIG"), vec![unlabelled("gpu-b"), unlabelled("gpu-c")]);
+        assert_eq!(reason, "LessThanDeclared");
+        for part in ["its share is taken as 1/7", "and 5 more notes"] {
+            assert!(message.contains(part), "{part} is not in: {message}");
+        }
     }
 
     #[test]
