@@ -22,6 +22,9 @@ pub struct View {
     pub agents: Vec<AgentView>,
     /// Nodes that the pool's selector matches, in order of name.
     pub nodes: Vec<(String, Arc<NodeRecord>)>,
+    /// Nodes among them to which not every agent's pods can come, by name, and why. Which of them the scheduler would give to whom is
+    /// not known beforehand, so nothing new is placed there.
+    pub closed: BTreeMap<String, String>,
 }
 
 /// One agent's workload and pods.
@@ -98,14 +101,40 @@ pub fn view(pool: &ValidPool, caches: &Caches, claims: &Claims) -> View {
             .iter()
             .all(|(k, v)| node.labels.get(k) == Some(v))
     };
-    let nodes = caches
+    let nodes: Vec<(String, Arc<NodeRecord>)> = caches
         .nodes
         .all()
         .into_iter()
         .filter(|(_, node)| chosen(node))
         .map(|((_, name), node)| (name, node))
         .collect();
-    View { agents, nodes }
+    View {
+        closed: closed(pool, &agents, &nodes),
+        agents,
+        nodes,
+    }
+}
+
+/// The nodes with a taint that the template of some agent does not tolerate.
+fn closed(
+    pool: &ValidPool,
+    agents: &[AgentView],
+    nodes: &[(String, Arc<NodeRecord>)],
+) -> BTreeMap<String, String> {
+    let mut closed = BTreeMap::new();
+    for (name, node) in nodes.iter().filter(|(_, n)| !n.taints.is_empty()) {
+        let repelled = agents.iter().zip(&pool.agents).find_map(|(view, agent)| {
+            let taint = view.workload.as_ref()?.repelled(&node.taints)?;
+            Some((&agent.name, taint))
+        });
+        if let Some((agent, taint)) = repelled.filter(|_| node.schedulable) {
+            let why = format!(
+                "node {name} has taint {taint}, which agent {agent} does not tolerate: nothing new is placed there"
+            );
+            closed.insert(name.clone(), why);
+        }
+    }
+    closed
 }
 
 /// The pods of a workload among those of its namespace.
@@ -143,7 +172,11 @@ impl View {
             .map(|(name, record)| {
                 let used = usage.get(name).cloned().unwrap_or_default();
                 let foreign = less(&used, ours.get(name.as_str()));
-                node(name, record, used, foreign)
+                let node = node(name, record, used, foreign);
+                Node {
+                    schedulable: node.schedulable && !self.closed.contains_key(name),
+                    ..node
+                }
             })
             .collect();
         let agents = self
@@ -255,6 +288,7 @@ impl AgentView {
                 (_, Some(_), false) => PodState::Loading,
                 (_, Some(_), true) => PodState::Ready,
             },
+            unschedulable: pod.unschedulable_since.is_some() && pod.node.is_none(),
             load: load(&pod.uid),
         });
         let container = self
@@ -298,7 +332,45 @@ fn owns_request(workload: &WorkloadRecord, agent: &ValidAgent) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use super::super::fixtures::{caches, deployment, node, pool};
     use super::*;
+    use serde_json::{Value, json};
+
+    /// Whether new pods of an agent with these tolerations, which has one pod there, may come to a node with this taint.
+    fn may_come(taint: Value, tolerations: Value) -> bool {
+        let tainted = node(json!({}), json!({ "nvidia.com/gpu": "4" }), json!([taint]));
+        let agents = [
+            ("a", deployment("a", 1, tolerations)),
+            ("b", deployment("b", 0, json!([{ "operator": "Exists" }]))),
+        ];
+        let caches = caches(&[("gpu-a", tainted)], &agents, &[("a", "gpu-a")]);
+        let pool = pool("p", "WholeGPU", &["a", "b"]);
+        let view = view(&pool, &caches, &Claims::default());
+        let observed = view.observed(&pool, &caches, |_| None);
+        let seen = crate::sharing::survey(&pool.shape, &observed);
+        assert_eq!(
+            seen.agents[0].realized,
+            crate::units::MilliGpus::ONE,
+            "its pod stays"
+        );
+        observed.nodes[0].schedulable
+    }
+
+    #[test]
+    fn a_node_whose_taint_one_agent_does_not_tolerate_takes_no_new_pod() {
+        let taint = |effect: &str| json!({ "key": "karpenter.sh/disrupted", "effect": effect });
+        assert!(!may_come(taint("NoSchedule"), json!([])));
+        assert!(!may_come(taint("NoExecute"), json!([])));
+        assert!(may_come(taint("PreferNoSchedule"), json!([])));
+        let tolerated = json!([{ "key": "karpenter.sh/disrupted", "operator": "Exists" }]);
+        assert!(may_come(taint("NoSchedule"), tolerated));
+    }
+
+    #[test]
+    fn the_taint_of_gpu_nodes_is_tolerated_although_no_template_says_so() {
+        let gpus = json!({ "key": "nvidia.com/gpu", "value": "present", "effect": "NoSchedule" });
+        assert!(may_come(gpus, json!([])));
+    }
 
     #[test]
     fn a_node_is_told_to_have_mig_slices_under_the_name_of_gpus_by_its_product_not_by_its_strategy()

@@ -91,6 +91,7 @@ fn pod() -> impl Strategy2<Value = Pod> {
             node: node.map(|n| format!("n{n}")),
             requests,
             state: states[state],
+            unschedulable: state == 0,
             load,
         })
 }

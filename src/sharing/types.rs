@@ -130,6 +130,9 @@ pub struct Pod {
     pub requests: BTreeMap<GpuResource, u32>,
     /// Where it is in its life.
     pub state: PodState,
+    /// The scheduler has said that no node can take it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unschedulable: bool,
     /// Requests running and waiting in it, when its metrics are fresh.
     #[serde(with = "crate::units::exact::option")]
     pub load: Option<f64>,

@@ -110,6 +110,21 @@ mod tests {
     }
 
     #[test]
+    fn an_agent_with_a_pod_that_no_node_takes_gets_no_other_and_the_hold_names_it() {
+        let agents = vec![
+            running(&whole(), 1, &["n", ""]),
+            running(&whole(), 1, &["n"]),
+        ];
+        let mut observed = world(vec![node("n", 8)], agents);
+        observed.agents[0].pods[1].unschedulable = true;
+        let plan = planned(&two(1), &observed, &[4000, 3000]);
+        assert_eq!(scales(&plan), [(1, 1, 3)], "the other one grows");
+        let hold = plan.holds[0].as_ref().unwrap();
+        assert_eq!(hold.reason, HoldReason::WaitingForCapacity);
+        assert!(hold.message.contains("pod-1"), "{hold:?}");
+    }
+
+    #[test]
     fn what_is_declared_is_not_exceeded_while_pods_are_on_their_way_out() {
         let mut shape = two(1);
         shape.declared_gpus = Some(MilliGpus(4000));

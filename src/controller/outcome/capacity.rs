@@ -19,9 +19,10 @@ impl Outcome<'_> {
     /// Whether they are there, and what had to be assumed about them.
     pub(super) fn capacity_available(&self) -> Verdict {
         let available = self.availability();
-        let notes = &self.survey.notes;
+        let closed = self.view.closed.values();
+        let notes: Vec<&String> = closed.chain(&self.survey.notes).collect();
         let mut said = vec![available.message.as_str()];
-        said.extend(notes.iter().take(MOST_NOTES).map(String::as_str));
+        said.extend(notes.iter().take(MOST_NOTES).map(|note| note.as_str()));
         let more = notes.len().saturating_sub(MOST_NOTES);
         let more = (more > 0).then(|| format!("and {more} more notes of this kind"));
         said.extend(more.as_deref());
@@ -131,66 +132,22 @@ impl Outcome<'_> {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use crate::api::{AgentPool, ValidPool};
-    use crate::controller::cache::{Caches, NodeRecord, PodRecord, Record, WorkloadRecord};
+    use crate::api::ValidPool;
+    use crate::controller::cache::NodeRecord;
     use crate::controller::claims::Claims;
+    use crate::controller::fixtures::{caches, deployment, node, whole};
     use crate::controller::observe::view;
     use crate::sharing::{self, Plan};
-    use k8s_openapi::api::apps::v1::Deployment;
-    use k8s_openapi::api::core::v1::{Node, Pod};
-    use serde_json::{Value, json};
+    use serde_json::json;
 
     fn pool(sharing: &str) -> ValidPool {
-        let pool: AgentPool = serde_json::from_value(json!({
-            "apiVersion": "agentpool.dev/v1alpha1", "kind": "AgentPool", "metadata": { "name": "p", "namespace": "n" },
-            "spec": {
-                "mode": "Auto",
-                "devices": [{ "name": "gpu", "gpus": 4, "sharing": { "type": sharing } }],
-                "agents": [{
-                    "name": "a", "workloadRef": { "apiVersion": "apps/v1", "kind": "Deployment", "name": "a" },
-                    "replicas": { "min": 1, "max": 4 },
-                    "model": { "requestsPerSecondPerGpu": "10", "memoryPerReplica": "1Gi" }
-                }]
-            }
-        }))
-        .unwrap();
-        ValidPool::admit(&pool).unwrap()
-    }
-
-    fn node(name: &str, labels: Value, gpus: Value) -> NodeRecord {
-        let node: Node = serde_json::from_value(json!({
-            "metadata": { "name": name, "labels": labels },
-            "status": { "allocatable": gpus, "conditions": [{ "type": "Ready", "status": "True" }] }
-        }))
-        .unwrap();
-        NodeRecord::of(node).unwrap()
-    }
-
-    fn limits() -> Value {
-        json!([{ "name": "server", "resources": { "limits": { "nvidia.com/gpu": "1" } } }])
+        crate::controller::fixtures::pool("p", sharing, &["a"])
     }
 
     /// What is said of these nodes; the agent has a pod on `gpu-a`.
-    fn said(pool: &ValidPool, nodes: Vec<(&str, NodeRecord)>) -> (&'static str, String) {
-        let caches = Caches::default();
-        for (name, node) in nodes {
-            caches.nodes.put((String::new(), name.to_owned()), 1, node);
-        }
-        let labels = json!({ "app": "a" });
-        let deployment: Deployment = serde_json::from_value(json!({
-            "metadata": { "name": "a", "namespace": "n" },
-            "spec": { "replicas": 1, "selector": { "matchLabels": labels }, "template": { "spec": { "containers": limits() } } }
-        }))
-        .unwrap();
-        let pod: Pod = serde_json::from_value(json!({
-            "metadata": { "name": "a-1", "namespace": "n", "labels": labels },
-            "spec": { "nodeName": "gpu-a", "containers": limits() }
-        }))
-        .unwrap();
-        let key = |name: &str| ("n".to_owned(), name.to_owned());
-        let workload = WorkloadRecord::of(deployment).unwrap();
-        caches.deployments.put(key("a"), 1, workload);
-        caches.pods.put(key("a-1"), 1, PodRecord::of(pod).unwrap());
+    fn said(pool: &ValidPool, nodes: &[(&str, NodeRecord)]) -> (&'static str, String) {
+        let agent = deployment("a", 1, json!([]));
+        let caches = caches(nodes, &[("a", agent)], &[("a", "gpu-a")]);
         let view = view(pool, &caches, &Claims::default());
         let observed = view.observed(pool, &caches, |_| None);
         let outcome = Outcome {
@@ -210,31 +167,38 @@ mod tests {
         (said.reason, said.message)
     }
 
-    fn whole(gpus: u32) -> NodeRecord {
-        let labels =
-            json!({ "nvidia.com/gpu.present": "true", "nvidia.com/mig.strategy": "single" });
-        node(
-            "gpu-a",
-            labels,
-            json!({ "nvidia.com/gpu": gpus.to_string() }),
-        )
-    }
-
     #[test]
     fn a_node_that_offers_less_than_its_pods_hold_is_named() {
-        let (reason, message) = said(&pool("WholeGPU"), vec![("gpu-a", whole(0))]);
+        let (reason, message) = said(&pool("WholeGPU"), &[("gpu-a", whole(0))]);
         assert_eq!(reason, "GpusMissing");
         assert!(message.contains("gpu-a: 1"), "{message}");
         assert!(message.contains("1 usable"), "{message}");
     }
 
     #[test]
+    fn a_taint_that_an_agent_does_not_tolerate_is_said_with_both() {
+        let mut drained = whole(4);
+        let taint = json!([{ "key": "ToBeDeletedByClusterAutoscaler", "value": "1", "effect": "NoSchedule" }]);
+        drained.taints = node(json!({}), json!({ "nvidia.com/gpu": "4" }), taint).taints;
+        let (reason, message) = said(&pool("WholeGPU"), &[("gpu-a", drained)]);
+        assert_eq!(reason, "LessThanDeclared");
+        for part in [
+            "node gpu-a",
+            "ToBeDeletedByClusterAutoscaler=1:NoSchedule",
+            "agent a",
+            "1 usable",
+        ] {
+            assert!(message.contains(part), "{part} is not in: {message}");
+        }
+    }
+
+    #[test]
     fn what_is_assumed_because_a_label_is_missing_is_said() {
         let unlabelled = |name: &'static str| {
             let instances = json!({ "nvidia.com/mig-1g.10gb": "2", "nvidia.com/mig-3g.40gb": "1" });
-            (name, node(name, json!({}), instances))
+            (name, node(json!({}), instances, json!([])))
         };
-        let (reason, message) = said(&pool("MIG"), vec![unlabelled("gpu-b"), unlabelled("gpu-c")]);
+        let (reason, message) = said(&pool("MIG"), &[unlabelled("gpu-b"), unlabelled("gpu-c")]);
         assert_eq!(reason, "LessThanDeclared");
         for part in ["its share is taken as 1/7", "and 5 more notes"] {
             assert!(message.contains(part), "{part} is not in: {message}");
@@ -253,19 +217,16 @@ mod tests {
             ("SharedGpus", "WholeGPU", &shared, "TimeSlicing"),
         ];
         for (reason, sharing, labels, right) in cases {
-            let slices = node("gpu-b", labels.clone(), json!({ "nvidia.com/gpu": "7" }));
+            let slices = node(labels.clone(), json!({ "nvidia.com/gpu": "7" }), json!([]));
             let (why, message) = said(
                 &pool(sharing),
-                vec![("gpu-a", whole(1)), ("gpu-b", slices.clone())],
+                &[("gpu-a", whole(1)), ("gpu-b", slices.clone())],
             );
             assert_eq!(why, reason, "{message}");
             for part in ["node gpu-b", right, "nodeSelector"] {
                 assert!(message.contains(part), "{part} is not in: {message}");
             }
-            let (why, _) = said(
-                &pool("WholeGPU"),
-                vec![("gpu-a", whole(4)), ("gpu-b", slices)],
-            );
+            let (why, _) = said(&pool("WholeGPU"), &[("gpu-a", whole(4)), ("gpu-b", slices)]);
             assert_eq!(why, "Available", "what is declared is there without them");
         }
     }
