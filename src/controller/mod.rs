@@ -6,6 +6,8 @@ pub mod cache;
 mod claims;
 mod config;
 mod events;
+#[cfg(test)]
+mod fixtures;
 mod handback;
 pub mod leadership;
 mod observe;

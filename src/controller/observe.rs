@@ -22,6 +22,9 @@ pub struct View {
     pub agents: Vec<AgentView>,
     /// Nodes that the pool's selector matches, in order of name.
     pub nodes: Vec<(String, Arc<NodeRecord>)>,
+    /// Nodes among them to which not every agent's pods can come, by name, and why. Which of them the scheduler would give to whom is
+    /// not known beforehand, so nothing new is placed there.
+    pub closed: BTreeMap<String, String>,
 }
 
 /// One agent's workload and pods.
@@ -45,7 +48,7 @@ pub fn view(pool: &ValidPool, caches: &Caches, claims: &Claims) -> View {
         .flat_map(|s| s.in_namespace(&pool.namespace))
         .map(|(_, a)| a)
         .collect();
-    let agents = pool
+    let agents: Vec<AgentView> = pool
         .agents
         .iter()
         .zip(&pool.shape.agents)
@@ -98,14 +101,40 @@ pub fn view(pool: &ValidPool, caches: &Caches, claims: &Claims) -> View {
             .iter()
             .all(|(k, v)| node.labels.get(k) == Some(v))
     };
-    let nodes = caches
+    let nodes: Vec<(String, Arc<NodeRecord>)> = caches
         .nodes
         .all()
         .into_iter()
         .filter(|(_, node)| chosen(node))
         .map(|((_, name), node)| (name, node))
         .collect();
-    View { agents, nodes }
+    View {
+        closed: closed(pool, &agents, &nodes),
+        agents,
+        nodes,
+    }
+}
+
+/// The nodes with a taint that the template of some agent does not tolerate.
+fn closed(
+    pool: &ValidPool,
+    agents: &[AgentView],
+    nodes: &[(String, Arc<NodeRecord>)],
+) -> BTreeMap<String, String> {
+    let mut closed = BTreeMap::new();
+    for (name, node) in nodes.iter().filter(|(_, n)| !n.taints.is_empty()) {
+        let repelled = agents.iter().zip(&pool.agents).find_map(|(view, agent)| {
+            let taint = view.workload.as_ref()?.repelled(&node.taints)?;
+            Some((&agent.name, taint))
+        });
+        if let Some((agent, taint)) = repelled.filter(|_| node.schedulable) {
+            let why = format!(
+                "node {name} has taint {taint}, which agent {agent} does not tolerate: nothing new is placed there"
+            );
+            closed.insert(name.clone(), why);
+        }
+    }
+    closed
 }
 
 /// The pods of a workload among those of its namespace.
@@ -143,7 +172,11 @@ impl View {
             .map(|(name, record)| {
                 let used = usage.get(name).cloned().unwrap_or_default();
                 let foreign = less(&used, ours.get(name.as_str()));
-                node(name, record, used, foreign)
+                let node = node(name, record, used, foreign);
+                Node {
+                    schedulable: node.schedulable && !self.closed.contains_key(name),
+                    ..node
+                }
             })
             .collect();
         let agents = self
@@ -174,15 +207,17 @@ fn node(
     foreign: BTreeMap<GpuResource, u32>,
 ) -> Node {
     let number = |label: &str| record.labels.get(label).and_then(|v| v.parse::<u32>().ok());
-    let instances = record
-        .allocatable
-        .keys()
-        .filter_map(|resource| {
-            let profile = resource.mig_profile()?;
-            let multiprocessors = number(&format!("nvidia.com/mig-{profile}.multiprocessors"))?;
-            let memory = Mebibytes(number(&format!("nvidia.com/mig-{profile}.memory"))?.into());
+    // From the labels, not from what is allocatable: they stay while the device plugin is away.
+    let profiles = record.labels.keys();
+    let profiles = profiles.filter_map(|label| label.strip_suffix(".multiprocessors"));
+    let instances = profiles
+        .filter_map(|profile| {
+            let resource = GpuResource::parse(profile).ok()?;
+            resource.mig_profile()?;
+            let multiprocessors = number(&format!("{profile}.multiprocessors"))?;
+            let memory = Mebibytes(number(&format!("{profile}.memory"))?.into());
             Some((
-                resource.clone(),
+                resource,
                 InstanceFacts {
                     multiprocessors,
                     memory,
@@ -198,6 +233,7 @@ fn node(
         foreign,
         gpus: number("nvidia.com/gpu.count").unwrap_or(0),
         slices_per_gpu: number("nvidia.com/gpu.replicas").filter(|n| *n > 1),
+        mig_single: is_mig_single(&record.labels),
         gpu_memory: number("nvidia.com/gpu.memory").map(|mib| Mebibytes(mib.into())),
         multiprocessors: record
             .labels
@@ -205,6 +241,17 @@ fn node(
             .and_then(|product| multiprocessors(product)),
         instances,
     }
+}
+
+/// Whether `nvidia.com/gpu` are MIG slices on this node.
+///
+/// The label of the strategy alone does not say it: it stands on every node of a cluster that is set to `single`, the default of NVIDIA's
+/// GPU operator, and means nothing on GPUs that are not in MIG mode. Those that are have a product of their own.
+fn is_mig_single(labels: &BTreeMap<String, String>) -> bool {
+    let label = |name: &str| labels.get(name).map(String::as_str);
+    let sliced = label("nvidia.com/gpu.product").is_some_and(|p| p.contains("-MIG-"));
+    label("nvidia.com/mig.strategy") == Some("single")
+        && (sliced || label("nvidia.com/gpu.slices.gi").is_some())
 }
 
 /// Streaming multiprocessors of a whole GPU, by product name; the labels of the `mixed` MIG strategy do not say it.
@@ -241,6 +288,7 @@ impl AgentView {
                 (_, Some(_), false) => PodState::Loading,
                 (_, Some(_), true) => PodState::Ready,
             },
+            unschedulable: pod.unschedulable_since.is_some() && pod.node.is_none(),
             load: load(&pod.uid),
         });
         let container = self
@@ -280,4 +328,63 @@ fn owns_request(workload: &WorkloadRecord, agent: &ValidAgent) -> bool {
         .iter()
         .filter(|o| o.manager != super::GPU_MANAGER)
         .any(|o| o.gpus.iter().any(|(c, _)| only(c)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::fixtures::{caches, deployment, node, pool};
+    use super::*;
+    use serde_json::{Value, json};
+
+    /// Whether new pods of an agent with these tolerations, which has one pod there, may come to a node with this taint.
+    fn may_come(taint: Value, tolerations: Value) -> bool {
+        let tainted = node(json!({}), json!({ "nvidia.com/gpu": "4" }), json!([taint]));
+        let agents = [
+            ("a", deployment("a", 1, tolerations)),
+            ("b", deployment("b", 0, json!([{ "operator": "Exists" }]))),
+        ];
+        let caches = caches(&[("gpu-a", tainted)], &agents, &[("a", "gpu-a")]);
+        let pool = pool("p", "WholeGPU", &["a", "b"]);
+        let view = view(&pool, &caches, &Claims::default());
+        let observed = view.observed(&pool, &caches, |_| None);
+        let seen = crate::sharing::survey(&pool.shape, &observed);
+        assert_eq!(
+            seen.agents[0].realized,
+            crate::units::MilliGpus::ONE,
+            "its pod stays"
+        );
+        observed.nodes[0].schedulable
+    }
+
+    #[test]
+    fn a_node_whose_taint_one_agent_does_not_tolerate_takes_no_new_pod() {
+        let taint = |effect: &str| json!({ "key": "karpenter.sh/disrupted", "effect": effect });
+        assert!(!may_come(taint("NoSchedule"), json!([])));
+        assert!(!may_come(taint("NoExecute"), json!([])));
+        assert!(may_come(taint("PreferNoSchedule"), json!([])));
+        let tolerated = json!([{ "key": "karpenter.sh/disrupted", "operator": "Exists" }]);
+        assert!(may_come(taint("NoSchedule"), tolerated));
+    }
+
+    #[test]
+    fn the_taint_of_gpu_nodes_is_tolerated_although_no_template_says_so() {
+        let gpus = json!({ "key": "nvidia.com/gpu", "value": "present", "effect": "NoSchedule" });
+        assert!(may_come(gpus, json!([])));
+    }
+
+    #[test]
+    fn a_node_is_told_to_have_mig_slices_under_the_name_of_gpus_by_its_product_not_by_its_strategy()
+    {
+        let is = |strategy: &str, product: &str| {
+            let labels = [
+                ("nvidia.com/mig.strategy", strategy),
+                ("nvidia.com/gpu.product", product),
+            ];
+            let owned = labels.map(|(key, value)| (key.to_owned(), value.to_owned()));
+            is_mig_single(&owned.into())
+        };
+        assert!(is("single", "NVIDIA-A100-SXM4-80GB-MIG-1g.10gb"));
+        assert!(!is("single", "NVIDIA-A100-SXM4-80GB"), "not in MIG mode");
+        assert!(!is("mixed", "NVIDIA-A100-SXM4-80GB"));
+    }
 }

@@ -51,6 +51,7 @@ fn nodes() -> impl Strategy2<Value = Vec<Node>> {
             foreign: maps.2,
             gpus: facts.0,
             slices_per_gpu: facts.1,
+            mig_single: name == 0,
             gpu_memory: facts.2.map(Mebibytes),
             multiprocessors: facts.3,
             instances: instances
@@ -90,6 +91,7 @@ fn pod() -> impl Strategy2<Value = Pod> {
             node: node.map(|n| format!("n{n}")),
             requests,
             state: states[state],
+            unschedulable: state == 0,
             load,
         })
 }
@@ -275,16 +277,60 @@ fn when_a_node_vanishes_its_pods_are_the_first_to_be_given_up() {
     assert_eq!(victims, &["pod-0", "pod-2"]);
 }
 
+/// Two nodes of 4, four agents with a pod on each; the first node offers fewer than that, as while its device plugin restarts.
+fn less_offered(gpus: Option<u32>) -> Observed {
+    let mut less = node("n", 4);
+    less.allocatable.clear();
+    less.allocatable.extend(gpus.map(|gpus| (whole(), gpus)));
+    let agents = vec![running(&whole(), 1, &["n", "o"]); 4];
+    world(vec![less, node("o", 4)], agents)
+}
+
 #[test]
-fn when_allocatable_drops_below_what_is_used_nothing_grows_and_the_rest_is_shared() {
-    let mut lost = node("n", 4);
-    lost.allocatable.insert(whole(), 2);
-    let nodes = vec![lost, node("o", 4)];
-    let agents = ["n", "n", "n", "n"].map(|n| running(&whole(), 1, &[n, "o"]));
-    let observed = world(nodes, agents.to_vec());
-    assert_eq!(survey(&four(), &observed).capacity, MilliGpus(6000));
-    let plan = planned(&four(), &observed, &[2000, 2000, 1000, 1000]);
-    assert_eq!(scales(&plan), [(2, 2, 1), (3, 2, 1)]);
+fn while_a_node_offers_less_than_its_pods_hold_none_of_them_is_given_up_and_nothing_grows() {
+    for (gpus, lost) in [(Some(0), 4), (Some(2), 2), (None, 4)] {
+        let observed = less_offered(gpus);
+        let seen = survey(&four(), &observed);
+        assert_eq!(seen.capacity, MilliGpus(8000));
+        assert_eq!(seen.found, Some(MilliGpus(8000 - 1000 * lost)));
+        let missing = [("n".to_owned(), MilliGpus::whole(lost))];
+        assert_eq!(seen.missing, missing.into());
+        let plan = planned(&four(), &observed, &[2000; 4]);
+        assert_eq!(plan.steps, [], "{gpus:?}");
+    }
+}
+
+#[test]
+fn what_moves_while_a_node_offers_nothing_moves_on_the_others() {
+    let plan = planned(&four(), &less_offered(Some(0)), &[3000, 2000, 2000, 1000]);
+    assert_eq!(scales(&plan), [(3, 2, 1)]);
+    let Step::Scale { victims, .. } = &plan.steps[0] else {
+        panic!();
+    };
+    assert_eq!(
+        victims,
+        &["pod-1"],
+        "the one on node o, where another may start"
+    );
+}
+
+#[test]
+fn a_pod_that_ended_with_its_gpu_is_no_longer_counted() {
+    let mut observed = less_offered(Some(0));
+    observed.agents[3].pods.remove(0);
+    assert_eq!(survey(&four(), &observed).capacity, MilliGpus(7000));
+    let plan = planned(&four(), &observed, &[2000; 4]);
+    assert_eq!(scales(&plan).len(), 1, "{:?}", plan.steps);
+}
+
+#[test]
+fn more_than_is_declared_is_given_back_where_nodes_are_hidden() {
+    let mut shape = four();
+    (shape.nodes_hidden, shape.declared_gpus) = (true, Some(MilliGpus(4000)));
+    let observed = less_offered(None);
+    assert_eq!(survey(&shape, &observed).missing, [].into());
+    let plan = planned(&shape, &observed, &[1000; 4]);
+    assert_eq!(replicas(&plan), [Some(1); 4]);
 }
 
 #[test]

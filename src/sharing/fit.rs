@@ -133,7 +133,7 @@ pub(super) fn arrange(spots: &[Spot], parts: &[Part]) -> Option<Vec<BTreeMap<usi
         }
     }
     let mut gone = vec![BTreeMap::new(); parts.len()];
-    // A node that lost capacity must be relieved first.
+    // What is declared may be less than what runs: that node must be relieved first.
     for at in 0..free.len() {
         if free[at] < 0 {
             relieve(at, 0, parts, &mut free, &mut live, &mut surplus, &mut gone)?;

@@ -70,6 +70,7 @@ pub(super) fn running(resource: &GpuResource, size: u32, nodes: &[&str]) -> Agen
                 } else {
                     PodState::Ready
                 },
+                unschedulable: false,
                 load: Some(1.0),
             })
             .collect(),

@@ -10,8 +10,13 @@ use std::collections::BTreeMap;
 pub(super) struct Spot {
     /// Pods may land here.
     pub schedulable: bool,
-    /// What the pool may hold here: allocatable less foreign pods; on a cordoned node only what its live pods hold there now.
+    /// What the pool may hold here: allocatable less foreign pods, and never less than its live pods hold there now. A device
+    /// plugin that restarts announces nothing for a while; pods that run go on, and a cordoned node keeps its pods.
     pub pool: u64,
+    /// Of `pool`: what live pods hold on a schedulable node that does not offer so much now.
+    pub missing: u64,
+    /// What the node has of the resource, as far as that is known: what it offers, or what pods hold where that is more.
+    pub whole: u64,
     /// Free for a new pod now: allocatable less the requests of every pod, terminating ones included.
     pub free: u64,
 }
@@ -23,11 +28,13 @@ pub(super) struct Ground<'a> {
     /// The nodes.
     pub nodes: &'a [Node],
     index: BTreeMap<&'a str, usize>,
+    /// The one node stands for what is declared: who holds more than that is to give it back.
+    declared: bool,
 }
 
 impl<'a> Ground<'a> {
     /// Reads `observed`, which must have gone through [`reveal`].
-    pub fn new(observed: &'a Observed) -> Self {
+    pub fn new(shape: &PoolShape, observed: &'a Observed) -> Self {
         let index = observed
             .nodes
             .iter()
@@ -38,6 +45,7 @@ impl<'a> Ground<'a> {
             agents: &observed.agents,
             nodes: &observed.nodes,
             index,
+            declared: shape.nodes_hidden,
         }
     }
 
@@ -48,43 +56,47 @@ impl<'a> Ground<'a> {
 
     /// `resource` on every node, in order of nodes.
     pub fn spots(&self, resource: &GpuResource) -> Vec<Spot> {
-        let mut spots: Vec<Spot> = self
-            .nodes
+        let of = |map: &BTreeMap<GpuResource, u32>| map.get(resource).copied().map_or(0, u64::from);
+        let spot = |(node, held): (&Node, u64)| {
+            let (allocatable, foreign) = (of(&node.allocatable), of(&node.foreign));
+            let open = |taken: u64| match node.schedulable {
+                true => allocatable.saturating_sub(taken),
+                false => 0,
+            };
+            let offered = open(foreign);
+            Spot {
+                schedulable: node.schedulable && held <= offered,
+                pool: offered.max(held),
+                missing: match node.schedulable {
+                    true => held.saturating_sub(offered),
+                    false => 0,
+                },
+                whole: allocatable.max(held.saturating_add(foreign)),
+                free: open(of(&node.used)),
+            }
+        };
+        self.nodes
             .iter()
-            .map(|node| {
-                let of = |map: &BTreeMap<GpuResource, u32>| {
-                    map.get(resource).copied().map_or(0, u64::from)
-                };
-                let allocatable = of(&node.allocatable);
-                Spot {
-                    schedulable: node.schedulable,
-                    pool: if node.schedulable {
-                        allocatable.saturating_sub(of(&node.foreign))
-                    } else {
-                        0
-                    },
-                    free: if node.schedulable {
-                        allocatable.saturating_sub(of(&node.used))
-                    } else {
-                        0
-                    },
-                }
-            })
-            .collect();
-        if spots.iter().all(|spot| spot.schedulable) {
-            return spots;
+            .zip(self.staying(resource))
+            .map(spot)
+            .collect()
+    }
+
+    /// What the pool's live pods hold of `resource` and are left with whatever their node offers, in order of nodes.
+    fn staying(&self, resource: &GpuResource) -> Vec<u64> {
+        let mut held = vec![0u64; self.nodes.len()];
+        if self.declared {
+            return held;
         }
         for pod in self.agents.iter().flat_map(|agent| &agent.pods) {
-            if pod.state == PodState::Terminating {
-                continue;
-            }
-            if let Some(at) = self.node_of(pod)
-                && !spots[at].schedulable
+            if pod.state != PodState::Terminating
+                && let Some(at) = self.node_of(pod)
             {
-                spots[at].pool += pod.requests.get(resource).copied().map_or(0, u64::from);
+                let here = pod.requests.get(resource).copied().map_or(0, u64::from);
+                held[at] = held[at].saturating_add(here);
             }
         }
-        spots
+        held
     }
 
     /// Replicas of `agent` that are in its spec and have no bound pod with what the template asks for: the scheduler will

@@ -5,7 +5,7 @@
 
 use super::ground::Ground;
 use super::market::Unit;
-use super::types::Node;
+use super::types::{Node, Pod, PodState};
 use crate::units::{GpuResource, Mebibytes, MilliGpus};
 use std::collections::BTreeSet;
 
@@ -15,22 +15,26 @@ const COMPUTE_SLICES: u64 = 7;
 /// The profiles that exist, smallest share first, and what had to be assumed about them.
 pub(super) fn units(ground: &Ground<'_>) -> (Vec<Unit>, Vec<String>) {
     let mut notes = BTreeSet::new();
-    let resources: BTreeSet<&GpuResource> = ground
-        .nodes
-        .iter()
-        .flat_map(|node| &node.allocatable)
+    let offered = ground.nodes.iter().flat_map(|node| &node.allocatable);
+    // What a pod holds is there, also while its node does not announce it.
+    let pods = ground.agents.iter().flat_map(|agent| &agent.pods);
+    let stays = |pod: &&Pod| pod.state != PodState::Terminating && ground.node_of(pod).is_some();
+    let resources: BTreeSet<&GpuResource> = offered
+        .chain(pods.filter(stays).flat_map(|pod| &pod.requests))
         .filter(|(resource, count)| **count > 0 && resource.mig_profile().is_some())
         .map(|(resource, _)| resource)
         .collect();
     let mut units: Vec<Unit> = resources
         .into_iter()
         .map(|resource| {
+            let spots = ground.spots(resource);
             // The same name can mean different instances on different products: the smallest of them counts.
             let facts: Vec<(u64, Mebibytes)> = ground
                 .nodes
                 .iter()
-                .filter(|node| node.allocatable.get(resource).is_some_and(|n| *n > 0))
-                .map(|node| {
+                .zip(&spots)
+                .filter(|(_, spot)| spot.whole > 0)
+                .map(|(node, _)| {
                     (
                         share(node, resource, &mut notes),
                         memory(node, resource, &mut notes),
@@ -41,7 +45,7 @@ pub(super) fn units(ground: &Ground<'_>) -> (Vec<Unit>, Vec<String>) {
                 resource: resource.clone(),
                 share: facts.iter().map(|f| f.0).min().unwrap_or(0),
                 memory: facts.iter().map(|f| f.1).min(),
-                spots: ground.spots(resource),
+                spots,
             }
         })
         .collect();
@@ -190,6 +194,27 @@ mod tests {
             "35 of 40 GiB are taken as usable"
         );
         assert_eq!(seen.notes.len(), 2, "{:?}", seen.notes);
+    }
+
+    #[test]
+    fn instances_that_a_node_does_not_announce_for_a_while_are_kept_by_who_has_them() {
+        let layout = [("1g.10gb", 2), ("3g.40gb", 1)];
+        let agents = vec![
+            running(&mig("3g.40gb"), 1, &["n"]),
+            running(&mig("1g.10gb"), 1, &["n", "n"]),
+        ];
+        let two = ["a", "b"].map(|name| agent(name, Priority::Medium, 1, 4, 1));
+        let shape = pool(Strategy::Mig, two.to_vec());
+        let before = world(vec![a100("n", &layout)], agents.clone());
+        let mut away = a100("n", &layout);
+        away.allocatable.clear();
+        let while_away = world(vec![away], agents);
+        let (then, now) = (survey(&shape, &before), survey(&shape, &while_away));
+        assert_eq!(now.capacity, then.capacity);
+        assert_eq!((now.found, now.agents), (Some(MilliGpus(0)), then.agents));
+        assert_eq!(now.missing, [("n".to_owned(), then.capacity)].into());
+        let plan = planned(&shape, &while_away, &[388, 258]);
+        assert_eq!((plan.steps, plan.unmet), (vec![], vec![None, None]));
     }
 
     #[test]

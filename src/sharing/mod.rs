@@ -36,13 +36,14 @@ mod survey;
 mod swap;
 mod time_slicing;
 mod types;
+mod unfit;
 mod victims;
 mod whole_gpu;
 
 pub use hysteresis::Memory;
 pub use types::{
     AgentObserved, AgentShape, Behavior, Extent, Hold, HoldReason, InstanceFacts, Node, Observed,
-    Plan, Pod, PodState, PoolShape, Quantum, Restore, Rollout, Step, Strategy, Survey,
+    Plan, Pod, PodState, PoolShape, Quantum, Restore, Rollout, Step, Strategy, Survey, Unfit,
 };
 
 use crate::allocation::Allotment;
@@ -56,9 +57,13 @@ pub fn survey(shape: &PoolShape, observed: &Observed) -> Survey {
     if shape.agents.len() != observed.agents.len() {
         return survey::nothing(observed.agents.len(), Vec::new());
     }
-    let observed = ground::reveal(shape, observed);
-    let ground = Ground::new(&observed);
-    survey_of(&Market::open(shape, &ground))
+    let unfit = unfit::nodes(shape, observed);
+    let observed = unfit::set_aside(shape, ground::reveal(shape, observed));
+    let ground = Ground::new(shape, &observed);
+    Survey {
+        unfit,
+        ..survey_of(&Market::open(shape, &ground))
+    }
 }
 
 fn survey_of(market: &Market<'_>) -> Survey {
@@ -93,8 +98,8 @@ pub fn plan(
         };
         return (plan, memory.clone());
     }
-    let observed = ground::reveal(shape, observed);
-    let ground = Ground::new(&observed);
+    let observed = unfit::set_aside(shape, ground::reveal(shape, observed));
+    let ground = Ground::new(shape, &observed);
     let market = Market::open(shape, &ground);
     let surveyed = survey_of(&market);
     let mut memory = memory.clone();

@@ -193,6 +193,7 @@ impl Cluster {
                         node: None,
                         requests: w.template.clone(),
                         state: PodState::Pending,
+                        unschedulable: false,
                         load: None,
                     },
                     owner,

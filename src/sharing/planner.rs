@@ -201,6 +201,12 @@ impl Planner<'_> {
             let message = format!("{what}, when its own rollout has finished");
             return self.hold(i, HoldReason::WaitingForRollout, message);
         }
+        if let Some(pod) = agent.pods.iter().find(|pod| pod.unschedulable) {
+            // Whatever keeps it out (CPU, memory, affinity, a taint) would keep out the next one, too.
+            self.plan.unfinished = true;
+            let message = format!("{what}, when pod {} finds a node", pod.name);
+            return self.hold(i, HoldReason::WaitingForCapacity, message);
+        }
         let wanted = u64::from(quantum.replicas - agent.replicas);
         let behind = self
             .waits

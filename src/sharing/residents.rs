@@ -68,9 +68,10 @@ impl<'a> Census<'a> {
         let mut nodes = Vec::new();
         let mut index = BTreeMap::new();
         for (at, node) in ground.nodes.iter().enumerate() {
-            let Some(tokens @ 1..) = node.allocatable.get(resource).copied() else {
+            let spot = &spots[at];
+            if spot.whole == 0 {
                 continue;
-            };
+            }
             let foreign = node.foreign.get(resource).copied().unwrap_or(0);
             if foreign > 0 {
                 return Err(format!(
@@ -87,10 +88,10 @@ impl<'a> Census<'a> {
             index.insert(at, nodes.len());
             nodes.push(Resident {
                 name: &node.name,
-                schedulable: node.schedulable,
-                slices: slices(shape, node, tokens),
+                schedulable: spot.schedulable,
+                slices: slices(shape, node, spot, resource),
                 memory,
-                free: spots[at].free,
+                free: spot.free,
                 copies: Vec::new(),
                 leaving: Vec::new(),
             });

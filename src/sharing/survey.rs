@@ -1,37 +1,30 @@
 //! What is there to be shared, and the range of every agent.
 
 use super::market::Market;
-use super::types::{Extent, PoolShape, Survey};
+use super::types::{Extent, Node, PoolShape, Survey};
 use crate::units::{GpuResource, MilliGpus};
 use std::collections::BTreeMap;
 
 /// Surveys partitions: whole GPUs and MIG instances.
 pub(super) fn partitions(market: &Market<'_>) -> Survey {
     let (shape, ground) = (market.shape, market.ground);
-    let mut found = 0u64;
+    let (mut found, mut foreign) = (0u64, 0u64);
+    let mut missing = Missing::default();
     for unit in &market.units {
+        let gpus = |count: u64| count.saturating_mul(unit.share);
         for (spot, node) in unit.spots.iter().zip(ground.nodes) {
-            let count = if spot.schedulable {
-                held(&node.allocatable, &unit.resource)
+            if node.schedulable {
+                let offered = held(&node.allocatable, &unit.resource);
+                let others = held(&node.foreign, &unit.resource).min(offered);
+                found = found.saturating_add(gpus(offered));
+                foreign = foreign.saturating_add(gpus(others));
             } else {
-                spot.pool
-            };
-            found = found.saturating_add(count.saturating_mul(unit.share));
+                found = found.saturating_add(gpus(spot.pool));
+            }
+            missing.add(node, gpus(spot.missing));
         }
     }
-    let foreign = ground
-        .nodes
-        .iter()
-        .filter(|node| node.schedulable)
-        .fold(0u64, |sum, node| {
-            let of = |unit: &super::market::Unit| {
-                held(&node.foreign, &unit.resource)
-                    .min(held(&node.allocatable, &unit.resource))
-                    .saturating_mul(unit.share)
-            };
-            sum.saturating_add(market.units.iter().map(of).fold(0, u64::saturating_add))
-        });
-    let capacity = capacity(shape, MilliGpus(found), MilliGpus(foreign));
+    let capacity = missing.capacity(shape, MilliGpus(found), MilliGpus(foreign));
     let agents = (0..shape.agents.len())
         .map(|i| {
             let (floor, ceiling) = market.range(i, capacity.0);
@@ -46,17 +39,33 @@ pub(super) fn partitions(market: &Market<'_>) -> Survey {
         capacity,
         found: (!shape.nodes_hidden).then_some(MilliGpus(found)),
         foreign: MilliGpus(foreign),
+        missing: missing.0,
+        unfit: BTreeMap::new(),
         agents,
         notes: market.notes.clone(),
     }
 }
 
-/// What the pool may spend: at most what is declared, and what is found less what others hold.
-pub(super) fn capacity(shape: &PoolShape, found: MilliGpus, foreign: MilliGpus) -> MilliGpus {
-    let there = found.saturating_sub(foreign);
-    shape
-        .declared_gpus
-        .map_or(there, |declared| declared.min(there))
+/// What pods of the pool hold and their nodes do not offer now, by node.
+#[derive(Default)]
+pub(super) struct Missing(pub BTreeMap<String, MilliGpus>);
+
+impl Missing {
+    /// So many milli-GPUs more on a node.
+    pub fn add(&mut self, node: &Node, gpus: u64) {
+        if gpus > 0 {
+            *self.0.entry(node.name.clone()).or_default() += MilliGpus(gpus);
+        }
+    }
+
+    /// What the pool may spend: at most what is declared, and what is found less what others hold; what its own pods hold
+    /// counts whether their node offers it or not.
+    pub fn capacity(&self, shape: &PoolShape, found: MilliGpus, foreign: MilliGpus) -> MilliGpus {
+        let there = found.saturating_sub(foreign) + self.0.values().copied().sum();
+        shape
+            .declared_gpus
+            .map_or(there, |declared| declared.min(there))
+    }
 }
 
 fn held(map: &BTreeMap<GpuResource, u32>, resource: &GpuResource) -> u64 {
@@ -69,6 +78,8 @@ pub(super) fn nothing(agents: usize, notes: Vec<String>) -> Survey {
         capacity: MilliGpus::ZERO,
         found: None,
         foreign: MilliGpus::ZERO,
+        missing: BTreeMap::new(),
+        unfit: BTreeMap::new(),
         agents: vec![Extent::default(); agents],
         notes,
     }

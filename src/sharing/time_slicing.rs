@@ -4,48 +4,54 @@
 //! natural state, and copies count only while all are busy: they are added only while the demands exceed the GPUs, and as
 //! few as bring every share within tolerance of its target.
 
+use super::ground::{Ground, Spot};
 use super::market::{Market, Unit};
+use super::survey::Missing;
 use super::types::{Extent, Node, PoolShape, Strategy, Survey};
-use crate::units::MilliGpus;
+use crate::units::{GpuResource, MilliGpus};
+use std::collections::BTreeMap;
 
-/// Slices that one GPU of the node is divided into: as declared, else what is allocatable over the GPUs, else the label.
+/// Slices that one GPU of the node is divided into: as declared, else the tokens that it has over the GPUs, else the label.
 ///
 /// The label comes last: GPU feature discovery writes 1 when it lacks the plugin's configuration (k8s-device-plugin #732).
-pub(super) fn slices(shape: &PoolShape, node: &Node, tokens: u32) -> u64 {
+/// It comes first while the node announces nothing: the tokens that pods hold are not all there were.
+pub(super) fn slices(shape: &PoolShape, node: &Node, spot: &Spot, resource: &GpuResource) -> u64 {
     let declared = match &shape.strategy {
-        Strategy::TimeSlicing { slices_per_gpu, .. } => *slices_per_gpu,
+        Strategy::TimeSlicing { slices_per_gpu, .. } => slices_per_gpu.map(u64::from),
         Strategy::WholeGpu | Strategy::Mig => None,
     };
-    let counted = (node.gpus > 0).then(|| tokens.div_ceil(node.gpus));
+    let label = node.slices_per_gpu.map(u64::from);
+    let announced = node.allocatable.get(resource).is_some_and(|n| *n > 0);
+    let counted = (node.gpus > 0).then(|| spot.whole.div_ceil(u64::from(node.gpus)));
     let slices = declared
+        .or(label.filter(|_| !announced))
         .or(counted)
-        .or(node.slices_per_gpu)
-        .unwrap_or(tokens);
-    u64::from(slices.max(1))
+        .or(label)
+        .unwrap_or(spot.whole);
+    slices.max(1)
 }
 
 /// The one unit of the strategy: a token. Its share is what it is worth while all tokens are busy.
-pub(super) fn units(shape: &PoolShape, market: &super::ground::Ground<'_>) -> Vec<Unit> {
+pub(super) fn units(shape: &PoolShape, ground: &Ground<'_>) -> Vec<Unit> {
     let Strategy::TimeSlicing { resource, .. } = &shape.strategy else {
         return Vec::new();
     };
-    let offers = market
-        .nodes
-        .iter()
-        .filter_map(|node| Some((node, node.allocatable.get(resource).copied()?)))
-        .filter(|(_, tokens)| *tokens > 0);
+    let spots = ground.spots(resource);
+    let there = ground.nodes.iter().zip(&spots);
+    let offers = there.filter(|(_, spot)| spot.whole > 0);
     let share = offers
         .clone()
-        .map(|(node, tokens)| 1000 / slices(shape, node, tokens))
+        .map(|(node, spot)| 1000 / slices(shape, node, spot, resource))
         .min();
+    let memory = offers
+        .map(|(node, _)| node.gpu_memory)
+        .max_by_key(|memory| memory.map_or(u64::MAX, |memory| memory.0))
+        .flatten();
     vec![Unit {
         resource: resource.clone(),
         share: share.unwrap_or(0).max(1),
-        memory: offers
-            .map(|(node, _)| node.gpu_memory)
-            .max_by_key(|memory| memory.map_or(u64::MAX, |memory| memory.0))
-            .flatten(),
-        spots: market.spots(resource),
+        memory,
+        spots,
     }]
 }
 
@@ -56,23 +62,35 @@ pub(super) fn survey(market: &Market<'_>) -> Survey {
         return super::survey::nothing(shape.agents.len(), Vec::new());
     };
     let (mut found, mut foreign) = (0u64, 0u64);
+    let mut missing = Missing::default();
     let mut notes = market.notes.clone();
     for (node, spot) in ground.nodes.iter().zip(&unit.spots) {
-        let tokens = node.allocatable.get(&unit.resource).copied().unwrap_or(0);
-        if tokens == 0 {
+        if spot.whole == 0 {
             continue;
         }
-        let slices = slices(shape, node, tokens);
-        let usable = if spot.schedulable {
-            u64::from(tokens)
-        } else {
-            spot.pool
+        let slices = slices(shape, node, spot, &unit.resource);
+        let gpus = |tokens: u64| tokens.saturating_mul(1000) / slices;
+        let of = |map: &BTreeMap<GpuResource, u32>| {
+            map.get(&unit.resource).copied().map_or(0, u64::from)
         };
-        found = found.saturating_add(usable.saturating_mul(1000) / slices);
-        if spot.schedulable {
-            let held = u64::from(node.foreign.get(&unit.resource).copied().unwrap_or(0));
-            foreign = foreign.saturating_add(held.min(usable).saturating_mul(1000) / slices);
+        if node.schedulable {
+            let tokens = of(&node.allocatable);
+            found = found.saturating_add(gpus(tokens));
+            foreign = foreign.saturating_add(gpus(of(&node.foreign).min(tokens)));
+        } else {
+            found = found.saturating_add(gpus(spot.pool));
         }
+        missing.add(
+            node,
+            match of(&node.allocatable) {
+                // While it announces nothing its copies still have the whole of the GPUs that they are on.
+                0 if node.gpus > 0 => u64::from(node.gpus)
+                    .min(spot.missing)
+                    .saturating_mul(1000)
+                    .saturating_sub(gpus(of(&node.foreign))),
+                _ => gpus(spot.missing),
+            },
+        );
         if node.gpu_memory.is_none() && !shape.nodes_hidden {
             notes.push(format!(
                 "node {} has no label nvidia.com/gpu.memory: no copies are added",
@@ -80,7 +98,7 @@ pub(super) fn survey(market: &Market<'_>) -> Survey {
             ));
         }
     }
-    let capacity = super::survey::capacity(shape, MilliGpus(found), MilliGpus(foreign));
+    let capacity = missing.capacity(shape, MilliGpus(found), MilliGpus(foreign));
     let copies = in_force(market);
     let all: u64 = copies.iter().flatten().map(|n| u64::from(*n)).sum();
     let agents = (0..shape.agents.len())
@@ -103,6 +121,8 @@ pub(super) fn survey(market: &Market<'_>) -> Survey {
         capacity,
         found: (!shape.nodes_hidden).then_some(MilliGpus(found)),
         foreign: MilliGpus(foreign),
+        missing: missing.0,
+        unfit: BTreeMap::new(),
         agents,
         notes,
     }
@@ -220,6 +240,23 @@ mod tests {
         // 2 of 5 is 0.4, and each of the others has 0.2.
         assert_eq!(scales(&plan), [(3, 1, 2)]);
         assert_eq!(plan.memory_bound, [None, None, None, None]);
+    }
+
+    #[test]
+    fn copies_on_a_node_that_announces_no_slices_for_a_while_are_kept_and_keep_their_memory() {
+        let mut away = t4("t4", 1);
+        away.allocatable.insert(GpuResource::shared(), 0);
+        let started = [1, 1, 2, 1];
+        let observed = world(vec![away], copies(started));
+        let seen = survey(&paper(), &observed);
+        assert_eq!(seen.capacity, MilliGpus(1000));
+        assert_eq!(seen.missing, [("t4".to_owned(), MilliGpus(1000))].into());
+        let plan = overload(&paper(), &observed, [200, 200, 400, 200]);
+        assert_eq!(replicas(&plan), [Some(1), Some(1), Some(2), Some(1)]);
+        assert_eq!(plan.steps, []);
+        let more = overload(&paper(), &observed, [200, 200, 200, 400]);
+        let grows = scales(&more).iter().any(|(_, from, to)| to > from);
+        assert!(!grows, "nothing starts where nothing is offered: {more:?}");
     }
 
     #[test]

@@ -85,12 +85,27 @@ pub struct Node {
     pub gpus: u32,
     /// Time-slicing tokens per GPU (`nvidia.com/gpu.replicas`), when labelled.
     pub slices_per_gpu: Option<u32>,
+    /// Its GPUs are in MIG mode under the device plugin's strategy `single`: what bears the name of a whole GPU is a slice.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub mig_single: bool,
     /// Memory of one physical GPU (`nvidia.com/gpu.memory`, MiB), when labelled.
     pub gpu_memory: Option<Mebibytes>,
     /// Streaming multiprocessors of a whole GPU of this product, when known.
     pub multiprocessors: Option<u32>,
     /// Facts of each MIG resource on this node, from its labels.
     pub instances: BTreeMap<GpuResource, InstanceFacts>,
+}
+
+/// Why what a node announces under the name of a GPU is not what the pool takes it for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unfit {
+    /// MIG slices, under the device plugin's strategy `single`.
+    MigSingle,
+    /// Turns on a GPU that is time-sliced without another name.
+    Shared {
+        /// Turns of one GPU.
+        slices: u32,
+    },
 }
 
 /// What the node's labels say of one MIG profile.
@@ -115,6 +130,9 @@ pub struct Pod {
     pub requests: BTreeMap<GpuResource, u32>,
     /// Where it is in its life.
     pub state: PodState,
+    /// The scheduler has said that no node can take it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unschedulable: bool,
     /// Requests running and waiting in it, when its metrics are fresh.
     #[serde(with = "crate::units::exact::option")]
     pub load: Option<f64>,
@@ -207,12 +225,16 @@ pub struct Quantum {
 /// What is there to be shared: the part of observing that allocation needs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Survey {
-    /// GPUs that the pool may spend: the smaller of declared and found, less what other pods hold.
+    /// GPUs that the pool may spend: found, less what other pods hold, with what is missing; at most what is declared.
     pub capacity: MilliGpus,
     /// GPUs found on schedulable nodes, whoever holds them; `None` when nodes are hidden.
     pub found: Option<MilliGpus>,
     /// GPUs held by pods that are no agent's of this pool.
     pub foreign: MilliGpus,
+    /// GPUs that pods of the pool hold and their node does not offer now, by node: its device plugin is away, or they are lost.
+    pub missing: BTreeMap<String, MilliGpus>,
+    /// Nodes whose GPUs are not what they seem and count as none, by name.
+    pub unfit: BTreeMap<String, Unfit>,
     /// Per agent, in order.
     pub agents: Vec<Extent>,
     /// What had to be assumed because a label is missing, for people; empty when nothing was.

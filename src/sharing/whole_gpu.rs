@@ -3,24 +3,22 @@
 
 use super::ground::Ground;
 use super::market::Unit;
-use super::types::Node;
 use crate::units::GpuResource;
 
 /// The one unit of the strategy: a whole GPU.
 pub(super) fn unit(ground: &Ground<'_>) -> Unit {
     let resource = GpuResource::whole();
-    let offers = |node: &&Node| node.allocatable.get(&resource).is_some_and(|n| *n > 0);
+    let spots = ground.spots(&resource);
+    let offers = ground.nodes.iter().zip(&spots);
     Unit {
-        spots: ground.spots(&resource),
         share: 1000,
-        memory: ground
-            .nodes
-            .iter()
-            .filter(offers)
-            .map(|node| node.gpu_memory)
+        memory: offers
+            .filter(|(_, spot)| spot.whole > 0)
+            .map(|(node, _)| node.gpu_memory)
             .max_by_key(|memory| memory.map_or(u64::MAX, |memory| memory.0))
             .flatten(),
         resource,
+        spots,
     }
 }
 
@@ -109,6 +107,21 @@ mod tests {
         let plan = planned(&shape, &observed, &[3000, 1000]);
         assert_eq!(scales(&plan), [(0, 1, 2)]);
         assert!(plan.unfinished);
+    }
+
+    #[test]
+    fn an_agent_with_a_pod_that_no_node_takes_gets_no_other_and_the_hold_names_it() {
+        let agents = vec![
+            running(&whole(), 1, &["n", ""]),
+            running(&whole(), 1, &["n"]),
+        ];
+        let mut observed = world(vec![node("n", 8)], agents);
+        observed.agents[0].pods[1].unschedulable = true;
+        let plan = planned(&two(1), &observed, &[4000, 3000]);
+        assert_eq!(scales(&plan), [(1, 1, 3)], "the other one grows");
+        let hold = plan.holds[0].as_ref().unwrap();
+        assert_eq!(hold.reason, HoldReason::WaitingForCapacity);
+        assert!(hold.message.contains("pod-1"), "{hold:?}");
     }
 
     #[test]

@@ -154,6 +154,21 @@ const CONDITIONS: &[(&str, &str, &str)] = &[
         "The selected nodes have fewer GPUs than devices[0].gpus.",
     ),
     (
+        "GpusMissing",
+        "CapacityAvailable",
+        "A node offers fewer GPUs than the pool's pods hold on it: its device plugin or kubelet restarts, or GPUs are lost. The pods are left alone and count; nothing new is placed there.",
+    ),
+    (
+        "MigSingle",
+        "CapacityAvailable",
+        "What a node announces as nvidia.com/gpu are MIG slices, by the device plugin's MIG strategy single: they count as none. Set the strategy to mixed, or leave the node out by devices[0].nodeSelector.",
+    ),
+    (
+        "SharedGpus",
+        "CapacityAvailable",
+        "What a node announces as nvidia.com/gpu are time slices (label nvidia.com/gpu.replicas): to a pool on whole GPUs they count as none. Use sharing type TimeSlicing, or leave the node out by devices[0].nodeSelector.",
+    ),
+    (
         "HeldByOthers",
         "CapacityAvailable",
         "Pods of no agent of the pool hold GPUs that the pool declares.",
@@ -233,6 +248,7 @@ fn given(text: &str) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
     for start in [
         "Verdict::new(",
+        "verdict(",
         "Refusal::new(",
         "Refusal::conflict(",
         "done(",

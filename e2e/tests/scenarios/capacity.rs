@@ -1,10 +1,12 @@
 //! Scenario 9: nodes are drained, lose GPUs, have fewer than declared; a foreign pod takes one.
 
+use crate::sharers;
 use crate::whole_gpus::{load, pool};
 use agentpool::api::AgentPool;
 use agentpool_e2e::controlplane::nodes::{A100_80, NodeSpec};
-use agentpool_e2e::stage::{AgentWorkload, LIMIT, Stage, StageOptions};
-use agentpool_e2e::witness::WitnessRules;
+use agentpool_e2e::stage::{AGENTS, AgentWorkload, LIMIT, Stage, StageOptions};
+use agentpool_e2e::witness::{WitnessRules, WorkloadCounts};
+use jiff::Timestamp;
 use serde_json::json;
 use std::time::Duration;
 
@@ -147,6 +149,64 @@ async fn capacity_that_comes_and_goes_is_planned_anew_and_the_condition_says_the
                 .iter()
                 .any(|s| s.observed_generation == p.metadata.generation)
                 && replicas(p) == 5
+        })
+        .await
+        .unwrap();
+    driver.stop();
+    stage.finish().await.unwrap();
+}
+
+/// What became of the pods of the two sharers.
+fn pods(stage: &Stage) -> [WorkloadCounts; 2] {
+    ["left", "right"].map(|name| stage.witness.counts(AGENTS, name))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_device_plugin_that_is_away_for_a_while_costs_no_pod_and_a_node_that_is_lost_is_planned_anew()
+ {
+    let nodes = ["gpu-a", "gpu-b"].map(|name| NodeSpec::whole(name, A100_80, 4));
+    let options = StageOptions::new("plugin", nodes.to_vec());
+    let stage = Stage::start(options).await.unwrap();
+    for name in ["left", "right"] {
+        stage.deploy(&AgentWorkload::new(name, 10.0)).await.unwrap();
+    }
+    let driver = sharers::drive(&stage, sharers::EVEN);
+    sharers::share(&stage).await;
+    sharers::wait_even(&stage).await;
+
+    // The node stays Ready and announces no GPU; its four pods go on.
+    let (since, before) = (Timestamp::now(), pods(&stage));
+    let gpus = "nvidia.com/gpu";
+    stage.nodes.set_resource("gpu-b", gpus, 0).await.unwrap();
+    stage
+        .wait_pool("team", "status names the node", LIMIT, |p| {
+            says(p, "GpusMissing", "gpu-b: 4") && usable(p) == Some("8")
+        })
+        .await
+        .unwrap();
+    // A loop that gave pods up would do it within a second.
+    tokio::time::sleep(Duration::from_secs(20)).await;
+    stage.nodes.set_resource("gpu-b", gpus, 4).await.unwrap();
+    stage
+        .wait_pool("team", "all GPUs are there again", LIMIT, |p| {
+            says(p, "Available", "8 GPUs usable")
+        })
+        .await
+        .unwrap();
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    stage.witness.catch_up().await.unwrap();
+    assert_eq!(sharers::scale_downs(&stage, since), [""; 0]);
+    assert_eq!(pods(&stage), before, "no pod went or came");
+
+    // The node is lost with its pods: what is left is shared. Pods that find no node until then are the loss's doing.
+    let rules = WitnessRules::default().namespace(AGENTS);
+    stage
+        .witness
+        .set_rules(rules.unschedulable_grace(Duration::from_secs(60)));
+    stage.nodes.remove("gpu-b").await.unwrap();
+    stage
+        .wait_pool("team", "the pool lives on 4 GPUs", LIMIT, |p| {
+            usable(p) == Some("4") && replicas(p) == 4
         })
         .await
         .unwrap();

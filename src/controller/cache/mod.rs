@@ -8,6 +8,7 @@ mod follow;
 mod node;
 mod pod;
 mod store;
+mod taint;
 mod usage;
 mod workload;
 
@@ -16,6 +17,7 @@ pub use follow::{Record, Source, Wake, follow, key, label, version};
 pub use node::NodeRecord;
 pub use pod::{PodRecord, REVISION_LABEL};
 pub use store::{Key, Store};
+pub use taint::{TaintRecord, TolerationRecord};
 pub use usage::Usage;
 pub use workload::{ContainerRecord, FieldOwner, UpdateStrategy, Workload, WorkloadRecord};
 

@@ -1,4 +1,4 @@
-use super::{Record, gpu_resources};
+use super::{Record, TaintRecord, gpu_resources};
 use crate::units::GpuResource;
 use k8s_openapi::api::core::v1::Node;
 use std::collections::BTreeMap;
@@ -10,6 +10,8 @@ pub struct NodeRecord {
     pub labels: BTreeMap<String, String>,
     /// Ready and not cordoned.
     pub schedulable: bool,
+    /// Taints that keep pods away which do not tolerate them.
+    pub taints: Vec<TaintRecord>,
     /// Allocatable GPU resources.
     pub allocatable: BTreeMap<GpuResource, u32>,
 }
@@ -28,10 +30,13 @@ impl Record<Node> for NodeRecord {
             .iter()
             .flatten()
             .any(|c| c.type_ == "Ready" && c.status == "True");
-        let cordoned = node.spec.and_then(|s| s.unschedulable).unwrap_or(false);
+        let spec = node.spec.unwrap_or_default();
+        let cordoned = spec.unschedulable.unwrap_or(false);
+        let taints = spec.taints.into_iter().flatten();
         Some(Self {
             labels,
             schedulable: ready && !cordoned,
+            taints: taints.filter_map(TaintRecord::of).collect(),
             allocatable,
         })
     }

@@ -39,6 +39,8 @@ pub struct PodRecord {
     pub ready_since: Option<Timestamp>,
     /// Since when it is not ready; `None` while it is.
     pub unready_since: Option<Timestamp>,
+    /// Since when the scheduler says that no node can take it.
+    pub unschedulable_since: Option<Timestamp>,
     /// Why a container of it cannot start, as the kubelet names it.
     pub cannot_start: Option<String>,
     /// Its deletion cost, as annotated.
@@ -74,13 +76,15 @@ impl Record<Pod> for PodRecord {
         if requests.is_empty() {
             return None;
         }
-        let changed = status
-            .conditions
-            .iter()
-            .flatten()
-            .find(|c| c.type_ == "Ready");
+        let condition = |kind: &str| {
+            let mut all = status.conditions.iter().flatten();
+            all.find(|c| c.type_ == kind)
+        };
+        let changed = condition("Ready");
         let ready = changed.filter(|c| c.status == "True");
         let since = changed.and_then(|c| c.last_transition_time.as_ref());
+        let unschedulable = condition("PodScheduled")
+            .filter(|c| c.status == "False" && c.reason.as_deref() == Some("Unschedulable"));
         let created = pod.metadata.creation_timestamp.map(|t| t.0);
         let containers = status.container_statuses.iter().flatten();
         let mut waiting =
@@ -99,6 +103,9 @@ impl Record<Pod> for PodRecord {
                 Some(_) => None,
                 None => since.map(|t| t.0).or(created),
             },
+            unschedulable_since: unschedulable
+                .and_then(|c| c.last_transition_time.as_ref())
+                .map(|t| t.0),
             cannot_start: waiting
                 .find(|reason| CANNOT_START.contains(&reason.as_str()))
                 .cloned(),

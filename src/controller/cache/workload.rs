@@ -1,4 +1,4 @@
-use super::{Record, gpu_resources};
+use super::{Record, TaintRecord, TolerationRecord, gpu_resources};
 use crate::api::WorkloadKind;
 use crate::units::GpuResource;
 use k8s_openapi::NamespaceResourceScope;
@@ -43,6 +43,8 @@ pub struct WorkloadRecord {
     pub containers: Vec<ContainerRecord>,
     /// Init containers that ask for GPUs, by name.
     pub gpu_init_containers: Vec<String>,
+    /// Which taints its pods tolerate.
+    pub tolerations: Vec<TolerationRecord>,
     /// Which pods are its.
     pub selector: LabelSelector,
     /// A paused Deployment.
@@ -223,6 +225,12 @@ impl Parts<'_> {
                 .filter(|c| asks(c))
                 .map(|c| c.name)
                 .collect(),
+            tolerations: spec
+                .tolerations
+                .iter()
+                .flatten()
+                .filter_map(TolerationRecord::of)
+                .collect(),
             selector: self.selector,
             paused: false,
             strategy: UpdateStrategy::Rolling,
@@ -242,6 +250,20 @@ impl WorkloadRecord {
     pub fn pod_selector(&self) -> Option<Selector> {
         let selector = Selector::try_from(self.selector.clone()).ok();
         selector.filter(|selector| !selector.selects_all())
+    }
+
+    /// The first taint that its pods do not tolerate.
+    ///
+    /// A taint whose key is the GPU resource that they ask for is taken as tolerated: where GPU nodes bear it, the admission plugin
+    /// ExtendedResourceToleration gives pods the toleration, and the template does not show it.
+    pub fn repelled<'a>(&self, taints: &'a [TaintRecord]) -> Option<&'a TaintRecord> {
+        let asks = |key: &str| {
+            let mut gpus = self.containers.iter().flat_map(ContainerRecord::gpus);
+            gpus.any(|(resource, _)| resource.as_str() == key)
+        };
+        taints
+            .iter()
+            .find(|taint| !asks(&taint.key) && !self.tolerations.iter().any(|t| t.tolerates(taint)))
     }
 }
 

@@ -1,5 +1,6 @@
 //! Everything that one tick found out and decided, for status, events and metrics. Pure.
 
+mod capacity;
 mod verdicts;
 mod wedge;
 

@@ -154,60 +154,6 @@ impl Outcome<'_> {
         }
     }
 
-    fn capacity_available(&self) -> Verdict {
-        let usable = self.survey.capacity;
-        let declared = self.pool.shape.declared_gpus;
-        if self.pool.shape.nodes_hidden {
-            return Verdict::new(
-                C::CapacityAvailable,
-                true,
-                "AsDeclared",
-                format!("{usable} GPUs declared; nodes are not visible to the operator"),
-            );
-        }
-        let found = self.survey.found.unwrap_or_default();
-        let holds = if self.survey.foreign.0 > 0 {
-            format!(", of which other pods hold {}", self.survey.foreign)
-        } else {
-            String::new()
-        };
-        match declared {
-            _ if self.view.nodes.is_empty() => Verdict::new(
-                C::CapacityAvailable,
-                false,
-                "NoNodes",
-                format!(
-                    "no GPU node has the labels {:?} of devices[0].nodeSelector",
-                    self.pool.node_selector
-                ),
-            ),
-            Some(declared) if usable < declared => Verdict::new(
-                C::CapacityAvailable,
-                false,
-                if found < declared {
-                    "LessThanDeclared"
-                } else {
-                    "HeldByOthers"
-                },
-                format!(
-                    "devices[0].gpus is {declared}, the nodes have {found}{holds}: {usable} usable"
-                ),
-            ),
-            _ if usable.0 == 0 => Verdict::new(
-                C::CapacityAvailable,
-                false,
-                "NoGpus",
-                format!("the selected nodes have {found} GPUs that fit sharing type{holds}"),
-            ),
-            _ => Verdict::new(
-                C::CapacityAvailable,
-                true,
-                "Available",
-                format!("{usable} GPUs usable, {found} found{holds}"),
-            ),
-        }
-    }
-
     fn minimum_unmet(&self) -> Verdict {
         let below: Vec<String> = (0..self.pool.agents.len())
             .filter_map(|i| {

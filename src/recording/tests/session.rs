@@ -176,6 +176,7 @@ impl World {
                     node: None,
                     requests: self.observed.agents[i].template.clone(),
                     state: PodState::Pending,
+                    unschedulable: false,
                     load: None,
                 };
                 self.observed.agents[i].pods.push(pod);

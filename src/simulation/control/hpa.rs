@@ -131,6 +131,7 @@ mod tests {
             node: None,
             requests: BTreeMap::from([(GpuResource::whole(), 2)]),
             state: *state,
+            unschedulable: false,
             load: None,
         };
         let agent = AgentObserved {

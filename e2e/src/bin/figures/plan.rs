@@ -125,6 +125,7 @@ fn pool(ground: &Ground, n: usize, dice: &mut Dice) -> (PoolShape, Observed) {
             node: Some(format!("node-{:03}", i / ground.agents_per_node)),
             requests: requests.clone(),
             state: PodState::Ready,
+            unschedulable: false,
             load: Some(1.0),
         }],
         restore: None,

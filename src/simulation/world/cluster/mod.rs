@@ -110,6 +110,7 @@ impl Cluster {
                 node: pod.node.map(|at| self.machines.name(at).to_owned()),
                 requests: pod.requests.clone(),
                 state: pod.state,
+                unschedulable: false,
                 load: load(*id),
             });
         }
