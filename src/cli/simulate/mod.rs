@@ -12,12 +12,13 @@ mod output;
 mod recording;
 mod reference;
 mod set;
+mod usual;
 
 pub use self::reference::reference;
 
 use self::build::Plan;
 use self::failure::Failure;
-use self::file::ScenarioFile;
+use self::file::{ClusterFile, ScenarioFile};
 use self::jobs::Job;
 use self::output::Output;
 use self::set::Set;
@@ -133,18 +134,25 @@ fn compare(args: &SimulateArgs) -> Result<(report::Page, Results), Failure> {
         .and_then(Path::parent)
         .unwrap_or(Path::new(""));
     let mut file = scenario(args.scenario.as_deref(), &sets)?;
-    override_with(&mut file, args, &manifest);
-    let assumed = recorded.map_or_else(
-        || Ok(Vec::new()),
-        |recorded| replay(recorded, &mut file, &manifest),
-    )?;
+    let (mut cluster, mut assumed) = match file.cluster.take() {
+        Some(cluster) => (cluster, Vec::new()),
+        None => {
+            let usual = usual::cluster(&manifest.pool);
+            let (cluster, words) = usual.map_err(|error| Failure::input(&name, error))?;
+            (cluster, vec![words])
+        }
+    };
+    override_with(&mut file, &mut cluster, args, &manifest);
+    if let Some(recorded) = recorded {
+        assumed.extend(replay(recorded, &mut file, &manifest)?);
+    }
     // A path on the command line begins where the command runs.
     let folder = if args.trace.is_some() {
         Path::new("")
     } else {
         folder
     };
-    let mut plan = build::build(manifest, &file, &name, folder)?;
+    let mut plan = build::build(manifest, &file, &cluster, &name, folder)?;
     plan.described.assumed.extend(assumed);
     let outcomes = run(&plan, &name)?;
     let results = Results::new(&plan.scenario, plan.described, &outcomes);
@@ -222,30 +230,30 @@ fn scenario(path: Option<&Path>, sets: &[Set]) -> Result<ScenarioFile, Failure> 
 }
 
 /// Flags count more than the file.
-fn override_with(file: &mut ScenarioFile, args: &SimulateArgs, manifest: &manifest::Manifest) {
+fn override_with(
+    file: &mut ScenarioFile,
+    cluster: &mut ClusterFile,
+    args: &SimulateArgs,
+    manifest: &manifest::Manifest,
+) {
     file.seconds = args.seconds.or(file.seconds);
     file.seeds = args.seeds.or(file.seeds);
     file.rules = args.rules.clone().or_else(|| file.rules.take());
     if let Some(trace) = &args.trace {
         file.trace = Some(trace.clone());
     }
-    if args.gpus.is_some()
-        && let Some(file::ClusterFile::Fractions { gpus, .. }) = &mut file.cluster
-    {
-        *gpus = None;
-    }
-    let Some(seconds) = args.lag else { return };
-    match file.cluster.get_or_insert(file::ClusterFile::Fractions {
-        gpus: None,
-        lag: None,
-        sharing: None,
-        switching_efficiency: None,
-    }) {
-        file::ClusterFile::Fractions { lag, .. } => *lag = Some(seconds),
-        file::ClusterFile::Nodes { .. } => {
+    match cluster {
+        ClusterFile::Fractions { gpus, lag, .. } => {
+            if args.gpus.is_some() {
+                *gpus = None;
+            }
+            *lag = args.lag.or(*lag);
+        }
+        ClusterFile::Nodes { .. } => {
+            let Some(lag) = args.lag else { return };
             for agent in &manifest.pool.agents {
                 let agent = file.agents.entry(agent.name.clone()).or_default();
-                agent.cold_start = Some(seconds);
+                agent.cold_start = Some(lag);
             }
         }
     }

@@ -130,6 +130,60 @@ fn a_pool_alone_is_simulated_and_what_is_assumed_is_said() {
 }
 
 #[test]
+fn whole_gpus_are_pods_on_nodes_and_every_autoscaler_runs_on_an_unmodified_pool() {
+    let pool = example("whole-gpu.yaml");
+    let line = ["--pool", &pool, "--seconds", "900", "--seeds", "1"];
+    let rules = "hpa,keda,knative,wva,dynamo,water-filling";
+    let with = |more: &[&str]| results(&[&line[..], &["--rules", rules], more].concat()).unwrap();
+    let plain = with(&[]);
+    let scenario = &plain.scenario;
+    assert!(
+        scenario.cluster.starts_with("1 node gpu of 8 GPUs; offered load 0.70 of 8 GPUs"),
+        "{}",
+        scenario.cluster
+    );
+    let said = scenario.assumed.join("\n");
+    assert!(
+        said.contains("8 whole GPUs, at most 8 on a node") && said.contains("pods serve 90 s"),
+        "{said}"
+    );
+    assert_eq!(plain.results.len(), 6);
+    assert!(plain.results.iter().any(|rule| rule.measures.restarts > 0.0));
+    // A lag is the pods' cold start, and no assumption any more.
+    let fast = with(&["--lag", "5"]);
+    assert!(!fast.scenario.assumed.join("\n").contains("actuationLag"));
+    assert!(fast.results != plain.results);
+    let fewer = with(&["--gpus", "-1"]).scenario.cluster;
+    assert!(fewer.starts_with("1 node gpu of 7 GPUs"), "{fewer}");
+}
+
+#[test]
+fn a_load_that_nothing_is_said_about_is_one_that_the_replicas_can_serve() {
+    let pool = example("whole-gpu.yaml");
+    // An equal part of 8 GPUs is 2, and one replica uses one.
+    let one = ["--pool", &pool, "--seconds", "60", "--seeds", "1", "--set", "spec.agents[researcher].replicas.max=1"];
+    let scenario = results(&one).unwrap().scenario;
+    assert!(scenario.cluster.contains("offered load 0.61 of 8 GPUs"), "{}", scenario.cluster);
+    let said = scenario.assumed.join("\n");
+    assert!(said.contains("(of researcher: 70 % of what replicas.max can use)"), "{said}");
+}
+
+#[test]
+fn time_slices_and_instances_of_which_the_pool_says_too_little_are_shares_and_a_lag_is_theirs() {
+    for (pool, missing) in [("time-slicing.yaml", "memory"), ("mig.yaml", "MIG instances")] {
+        let pool = example(pool);
+        let line = ["--pool", &pool, "--seconds", "60", "--seeds", "1"];
+        let plain = results(&line).unwrap().scenario;
+        let said = plain.assumed.join("\n");
+        assert!(said.contains(missing) && said.contains("without pods"), "{said}");
+        assert!(said.contains("after they are decided (the pool's actuationLag)"), "{said}");
+        let lag = results(&[&line[..], &["--lag", "7"]].concat()).unwrap().scenario;
+        assert!(lag.cluster.contains("in force after 7 s"), "{}", lag.cluster);
+        assert!(!lag.assumed.join("\n").contains("actuationLag"));
+    }
+}
+
+#[test]
 fn threads_do_not_change_a_figure() {
     let pool = example("time-slicing.yaml");
     let line = ["--pool", &pool, "--seconds", "200", "--seeds", "4"];
