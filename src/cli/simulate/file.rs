@@ -29,8 +29,8 @@ pub(super) struct ScenarioFile {
     /// What there is to serve with. Default: where the pool shares whole GPUs, its `gpus` on nodes of 8 at most; else fractions of
     /// its GPUs, because the manifest says neither the memory of a GPU nor its MIG instances. The output says which.
     pub cluster: Option<ClusterFile>,
-    /// A trace that has the load of all agents: a file, a folder, or the name of a folder in `AGENTPOOL_TRACES`; from the place of
-    /// this file. Default: the agents' own arrivals.
+    /// A trace that has the load of all agents, by name where there are several: a file, a folder, or the name of a folder in
+    /// `AGENTPOOL_TRACES`; from the place of this file. Default: the agents' own arrivals.
     pub trace: Option<String>,
     /// By agent of the pool: how it serves and what arrives. Default: nothing is said about any.
     pub agents: BTreeMap<String, AgentFile>,

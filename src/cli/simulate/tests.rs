@@ -289,6 +289,26 @@ fn a_wrong_trace_is_refused_with_its_line_and_other_agents_by_name() {
 }
 
 #[test]
+fn a_trace_without_agents_is_given_to_agents_by_the_scenario_and_not_to_all_at_once() {
+    let folder = Folder::new("everyone");
+    let pool = example("time-slicing.yaml");
+    let trace = folder.file("trace.csv", "arrival_s\n0\n1\n2\n30\n");
+    let error = results(&["--pool", &pool, "--trace", &trace]).unwrap_err();
+    assert!(
+        error.contains("names no agent, and the pool has 4") && error.contains("a column `agent`"),
+        "{error}"
+    );
+    let agents = ["coordinator", "nlp", "vision", "reasoning"];
+    let own = |agent: &&str| {
+        format!("  {agent}: {{arrivals: {{type: Trace, file: trace.csv, scaling: {{type: Thinning, rate: 0.1}}}}}}\n")
+    };
+    let text = format!("seeds: 1\nagents:\n{}", agents.iter().map(own).collect::<String>());
+    let scenario = folder.file("scenario.yaml", &text);
+    let given = results(&["--pool", &pool, "--scenario", &scenario]).unwrap();
+    assert!(given.scenario.loads.iter().all(|load| load.load.starts_with("recorded requests of")));
+}
+
+#[test]
 fn one_gpu_fewer_is_one_fewer_than_declared() {
     let pool = Some(MilliGpus::whole(8));
     assert_eq!(gpus_of("-1", pool).unwrap(), "7000m");
