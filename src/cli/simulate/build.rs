@@ -68,20 +68,16 @@ pub(super) fn build(
     let (loads, length) = loads::build(file, &pool, &cluster, name, folder, &mut described)?;
     let seconds = file.seconds.or(length).unwrap_or(1800.0);
     described.seconds = seconds;
-    let requests: f64 = loads
-        .iter()
-        .map(|load| loads::mean_rate(&load.arrivals) * seconds)
-        .sum();
+    let rates: Vec<f64> = loads.iter().map(|load| load.arrivals.mean_rate(seconds)).collect();
+    let requests = rates.iter().sum::<f64>() * seconds;
     if requests > MOST_REQUESTS {
         return Err(wrong(format!(
             "seconds: {seconds} of these loads are {requests:.1e} requests a run, which would take hours or days: must be at most \
              {MOST_REQUESTS:.0e}"
         )));
     }
-    let offered = loads.iter().zip(&services);
-    let offered: f64 = offered
-        .map(|(load, service)| loads::mean_rate(&load.arrivals) / service.throughput)
-        .sum();
+    let offered = rates.iter().zip(&services);
+    let offered: f64 = offered.map(|(rate, service)| rate / service.throughput).sum();
     described.cluster += &format!("; offered load {:.2} of {gpus} GPUs", offered / gpus);
     for load in &loads {
         described.loads.push(DescribedLoad {

@@ -175,7 +175,7 @@ fn scenario(
     papers: bool,
     lag: f64,
 ) -> Result<Scenario, Failure> {
-    let throughput = |i: usize| super::loads::mean_rate(&loads[i].arrivals) / (total * parts[i]);
+    let throughput = |i: usize| loads[i].arrivals.mean_rate(SECONDS) / (total * parts[i]);
     let agents: Vec<serde_json::Value> = AGENTS
         .iter()
         .enumerate()
@@ -276,7 +276,7 @@ mod tests {
                 .iter()
                 .zip(&scenario.services)
                 .map(|(load, service)| {
-                    super::super::loads::mean_rate(&load.arrivals) / service.throughput
+                    load.arrivals.mean_rate(SECONDS) / service.throughput
                 })
                 .collect();
             // In the order of their names: coordinator, nlp, reasoning, vision.

@@ -36,7 +36,8 @@ pub(super) fn build(
     }
     let lengths = loads.iter().filter_map(|load| match &load.arrivals {
         Arrivals::Trace(replay) => {
-            Some(replay.span() * replay.mean_rate() / mean_rate(&load.arrivals))
+            let recorded = replay.span();
+            Some(recorded * replay.mean_rate() / load.arrivals.mean_rate(recorded))
         }
         _ => None,
     });
@@ -117,7 +118,8 @@ fn stand_in(
     }
     let of = |load: &AgentLoad| file.agents.get(&load.agent).cloned().unwrap_or_default();
     let rates = measured.each_ref().map(|load| match of(load).scaling {
-        None | Some(Scaling::AsRecorded) => mean_rate(&load.arrivals),
+        // As measured, however long it runs.
+        None | Some(Scaling::AsRecorded) => load.arrivals.mean_rate(1.0),
         Some(
             Scaling::Compression { rate }
             | Scaling::Superposition { rate }
@@ -220,26 +222,4 @@ pub(super) fn found(name: &str, folder: &Path) -> Option<PathBuf> {
         .into_iter()
         .flatten()
         .find(|path| path.exists())
-}
-
-/// Requests a second, on average; of steps the highest, which is an upper bound.
-pub(super) fn mean_rate(arrivals: &Arrivals) -> f64 {
-    match arrivals {
-        Arrivals::Constant { rate }
-        | Arrivals::Poisson { rate }
-        | Arrivals::Sine { rate, .. }
-        | Arrivals::Diurnal { rate, .. }
-        | Arrivals::Bursty { rate, .. } => *rate,
-        Arrivals::Steps { steps, .. } => steps.iter().map(|step| step.rate).fold(0.0, f64::max),
-        Arrivals::Square {
-            low, high, duty, ..
-        } => high * duty + low * (1.0 - duty),
-        Arrivals::Drifting(drift) => drift.rate,
-        Arrivals::Trace(replay) => match replay.scaling {
-            Scaling::AsRecorded => replay.mean_rate(),
-            Scaling::Compression { rate }
-            | Scaling::Superposition { rate }
-            | Scaling::Thinning { rate } => rate,
-        },
-    }
 }

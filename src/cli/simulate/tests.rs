@@ -309,6 +309,26 @@ fn a_trace_without_agents_is_given_to_agents_by_the_scenario_and_not_to_all_at_o
 }
 
 #[test]
+fn the_offered_load_of_steps_is_their_mean_and_a_short_peak_is_no_reason_to_refuse_them() {
+    let folder = Folder::new("steps");
+    let pool = example("time-slicing.yaml");
+    let cluster = |nlp: &str| {
+        let others = "coordinator: &idle {arrivals: {type: Poisson, rate: 0}}, vision: *idle, reasoning: *idle";
+        let text = format!("seconds: 100\nseeds: 1\nagents: {{{others}, nlp: {{arrivals: {{type: Steps, steps: {nlp}}}}}}}\n");
+        let scenario = folder.file("scenario.yaml", &text);
+        results(&["--pool", &pool, "--scenario", &scenario]).map(|results| results.scenario.cluster)
+    };
+    // 50/s are one GPU of nlp: 10 s at 100/s, 90 s at 10/s.
+    let offered = cluster("[{seconds: 10, rate: 100}, {rate: 10}]").unwrap();
+    assert!(offered.ends_with("offered load 0.38 of 1 GPUs"), "{offered}");
+    // 3e8 a second would be 3e10 requests, and are 300.
+    let peak = cluster("[{seconds: 0.000001, rate: 3e8}, {rate: 0}]").unwrap();
+    assert!(peak.contains("offered load 0.06"), "{peak}");
+    let refused = cluster("[{seconds: 50, rate: 3e8}]").unwrap_err();
+    assert!(refused.contains("must be at most 1e10"), "{refused}");
+}
+
+#[test]
 fn one_gpu_fewer_is_one_fewer_than_declared() {
     let pool = Some(MilliGpus::whole(8));
     assert_eq!(gpus_of("-1", pool).unwrap(), "7000m");
