@@ -41,7 +41,7 @@ pub(super) struct SimulateArgs {
     #[arg(long, value_name = "FILE")]
     scenario: Option<PathBuf>,
     /// A recording (`agentpool run --record`): its pool, unless one is named, and the rates that reached its agents.
-    #[arg(long, value_name = "FOLDER", conflicts_with_all = ["paper", "trace"])]
+    #[arg(long, value_name = "FOLDER|FILE", conflicts_with_all = ["paper", "trace"])]
     from: Option<PathBuf>,
     /// The loads of all agents: a file, a folder, or the name of a folder in AGENTPOOL_TRACES.
     #[arg(long, value_name = "FILE|FOLDER")]

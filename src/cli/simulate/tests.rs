@@ -1,6 +1,8 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 use super::*;
+use crate::recording::tests::session::{Kind, Session};
+use crate::simulation::load::Arrivals;
 use clap::Parser;
 
 #[derive(Parser)]
@@ -326,6 +328,39 @@ fn the_offered_load_of_steps_is_their_mean_and_a_short_peak_is_no_reason_to_refu
     assert!(peak.contains("offered load 0.06"), "{peak}");
     let refused = cluster("[{seconds: 50, rate: 3e8}]").unwrap_err();
     assert!(refused.contains("must be at most 1e10"), "{refused}");
+}
+
+#[test]
+fn a_recording_is_simulated_from_its_lines_to_the_figures_also_with_a_gpu_fewer() {
+    let folder = Folder::new("from");
+    let session = Session::record(Kind::Whole, 1, 300);
+    folder.file("decisions-1.jsonl", &(session.lines.join("\n") + "\n{\"decision\": cut"));
+    let path = folder.0.display().to_string();
+    let line = ["--from", &path, "--seeds", "1", "--rules", "hold,water-filling,hpa"];
+    let of = |more: &[&str]| results(&[&line[..], more].concat()).unwrap();
+    let plain = of(&[]);
+    let recorded = recording::read(&folder.0).unwrap();
+    assert_eq!((plain.scenario.pool.as_str(), plain.scenario.seconds), ("agents/team", 299.0));
+    let expected: f64 = recorded
+        .arrivals
+        .iter()
+        .map(|(agent, arrivals)| {
+            assert!(matches!(arrivals, Arrivals::Steps { .. }), "{agent}");
+            299.0 * arrivals.mean_rate(299.0)
+        })
+        .sum();
+    assert!(expected > 1000.0, "{expected}");
+    for rule in &plain.results {
+        // Five standard deviations of a Poisson number.
+        let off = (rule.measures.requests - expected).abs();
+        assert!(off < 5.0 * expected.sqrt(), "{}: {off} of {expected}", rule.policy);
+    }
+    let said = plain.scenario.assumed.join("\n");
+    for part in ["measured", "decisions-1.jsonl is cut", "whole GPUs"] {
+        assert!(said.contains(part), "{part:?} is not in {said:?}");
+    }
+    let fewer = of(&["--gpus", "-1"]).scenario.cluster;
+    assert!(fewer.starts_with("1 node gpu of 7 GPUs"), "{fewer}");
 }
 
 #[test]
