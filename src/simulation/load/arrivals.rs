@@ -210,7 +210,10 @@ const TOLD: usize = 8;
 /// Steps in words: each of a few, of many their number, mean and range.
 fn stepped(steps: &[Piece]) -> String {
     if steps.len() <= TOLD {
-        let each = |step: &Piece| format!("{}/s for {} s", plain(step.rate), plain(step.seconds));
+        let each = |step: &Piece| match plain(step.seconds) {
+            seconds if seconds.is_infinite() => format!("{}/s for ever", plain(step.rate)),
+            seconds => format!("{}/s for {seconds} s", plain(step.rate)),
+        };
         return steps.iter().map(each).collect::<Vec<_>>().join(", ");
     }
     let (count, seconds, arrived, least, most) = steps
