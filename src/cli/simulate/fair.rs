@@ -47,7 +47,8 @@ pub(super) fn add(page: &mut Page, trace: Option<&str>, seeds: u32) -> Result<()
             })
         })
         .collect();
-    let means: Vec<f64> = run_all(&jobs)?.iter().map(mean).collect();
+    let mut means = Vec::new();
+    run_all(&jobs, |_, outcome| means.push(mean(&outcome)))?;
     let means: Vec<&[f64]> = means.chunks(seeds.len()).collect();
     page.heading("The same four agents with real arrivals, at loads that can be served");
     page.text(format!(

@@ -22,7 +22,7 @@ use self::file::{ClusterFile, ScenarioFile};
 use self::jobs::Job;
 use self::output::Output;
 use self::set::Set;
-use crate::simulation::report::{self, Results};
+use crate::simulation::report::{self, Results, Runs};
 use crate::units::MilliGpus;
 use clap::Args;
 use std::path::{Path, PathBuf};
@@ -154,9 +154,9 @@ fn compare(args: &SimulateArgs) -> Result<(report::Page, Results), Failure> {
     };
     let mut plan = build::build(manifest, &file, &cluster, &name, folder)?;
     plan.described.assumed.extend(assumed);
-    let outcomes = run(&plan, &name)?;
-    let results = Results::new(&plan.scenario, plan.described, &outcomes);
-    let page = report::comparison(&results, report::figures(&outcomes));
+    let runs = run(&plan, &name)?;
+    let results = Results::new(&plan.scenario, plan.described, &runs);
+    let page = report::comparison(&results, report::figures(&runs));
     Ok((page, results))
 }
 
@@ -186,7 +186,8 @@ fn replay(
     Ok(recorded.assumed)
 }
 
-fn run(plan: &Plan, name: &str) -> Result<Vec<Vec<crate::simulation::Outcome>>, Failure> {
+/// The runs of each rule.
+fn run(plan: &Plan, name: &str) -> Result<Vec<Runs>, Failure> {
     let job = |rule, seed| Job {
         scenario: &plan.scenario,
         name,
@@ -198,11 +199,11 @@ fn run(plan: &Plan, name: &str) -> Result<Vec<Vec<crate::simulation::Outcome>>, 
         .iter()
         .flat_map(|rule| plan.seeds.iter().map(|seed| job(*rule, *seed)))
         .collect();
-    let outcomes = jobs::run_all(&jobs)?;
-    Ok(outcomes
-        .chunks(plan.seeds.len())
-        .map(<[_]>::to_vec)
-        .collect())
+    let mut runs = vec![Runs::default(); plan.rules.len()];
+    jobs::run_all(&jobs, |job, outcome| {
+        runs[job / plan.seeds.len()].add(outcome);
+    })?;
+    Ok(runs)
 }
 
 /// The scenario file with its what-ifs.

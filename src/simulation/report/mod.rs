@@ -7,6 +7,7 @@ mod page;
 mod paper;
 mod plot;
 mod results;
+mod runs;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -17,4 +18,5 @@ pub use figures::figures;
 pub use page::{Block, Figure, Page};
 pub use paper::paper;
 pub use results::{AgentResult, Described, DescribedLoad, Measures, Results, RuleResult};
+pub use runs::Runs;
 pub use table::{Align, Table};
