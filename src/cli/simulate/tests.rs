@@ -230,10 +230,31 @@ fn wrong_input_is_refused_with_file_and_field_and_what_would_be_right() {
             "cluster: {type: Fractions, gpus: 0}",
             &["cluster.gpus: 0: must be above 0"],
         ),
-        ("cluster: {type: Fractions, lag: -1}", &["lag is -1"]),
+        (
+            "cluster: {type: Fractions, lag: -1}",
+            &["scenario.yaml: cluster.lag is -1"],
+        ),
+        ("metricAge: -1", &["scenario.yaml: metricAge is -1"]),
+        (
+            "agents: {nlp: {maxRunning: 0}}",
+            &["agents.nlp.maxRunning is 0, expected at least 1"],
+        ),
+        (
+            "agents: {nlp: {coldStart: -1}}",
+            &["agents.nlp.coldStart is -1, expected a time of at least 0"],
+        ),
+        (
+            "cluster: {type: Nodes, groups: [{name: a, gpus: 1}, {name: b, gpus: 1, elastic: {min: 2, max: 3, provision: 1, idle: 1}}]}",
+            &["cluster.groups[1].count is 1, expected from min (2) to max (3)"],
+        ),
+        (
+            "rules: [water-filling]\nseconds: 2e9\nagents: {nlp: &idle {arrivals: {type: Poisson, rate: 0}}, vision: *idle, \
+             coordinator: *idle, reasoning: *idle}",
+            &["seconds is 2000000000, expected at most 1e9 decisions in a run, one every 1 s"],
+        ),
         (
             "cluster: {type: Fractions, switchingEfficiency: 2}",
-            &["switching efficiency is 2"],
+            &["cluster.switchingEfficiency is 2"],
         ),
         (
             "cluster: {type: Nodes, groups: []}",
@@ -271,6 +292,10 @@ fn a_wrong_trace_is_refused_with_its_line_and_other_agents_by_name() {
         (
             format!("{agents}3,reasoning\n-1,nlp\n"),
             &["trace.csv, line 6: arrival_s"],
+        ),
+        (
+            "1700000000,nlp\n".to_owned(),
+            &["trace.csv, line 2: arrival_s is \"1700000000\": is more than 400 days"],
         ),
         (
             format!("{agents}3,reasoning\n4,chat\n"),
