@@ -2,7 +2,7 @@
 
 use super::file::ScenarioFile;
 use crate::simulation::control::Rule;
-use crate::simulation::report::{Results, Table};
+use crate::simulation::report::{Results, Table, legend};
 use schemars::Schema;
 use serde_json::Value;
 
@@ -23,6 +23,7 @@ pub fn reference() -> String {
     include_str!("reference.md")
         .replace("{rules}", rules.markdown().trim_end())
         .replace("{scenario}", scenario.markdown().trim_end())
+        .replace("{columns}", legend().markdown().trim_end())
         .replace("{json}", json.markdown().trim_end())
 }
 

@@ -3,6 +3,7 @@
 mod comparison;
 mod csv;
 mod figures;
+mod legend;
 mod page;
 mod paper;
 mod plot;
@@ -15,6 +16,7 @@ mod tests;
 pub use comparison::{comparison, ratio_cell};
 pub use csv::csv;
 pub use figures::figures;
+pub use legend::legend;
 pub use page::{Block, Figure, Page};
 pub use paper::paper;
 pub use results::{AgentResult, Described, DescribedLoad, Measures, Results, RuleResult};

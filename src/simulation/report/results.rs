@@ -61,9 +61,9 @@ pub struct RuleResult {
     pub mean_latency_ratio: Option<Interval>,
     /// The same of the 95th percentile.
     pub p95_latency_ratio: Option<Interval>,
-    /// GPU-hours that were paid for and granted to nobody, a run.
+    /// GPU-hours that were paid for and granted to nobody, a run, until all is served.
     pub stranded_gpu_hours: f64,
-    /// Changes of shares or replicas that were begun, an hour.
+    /// Changes of shares or replicas that were begun, an hour, from the end of the warm-up until all is served.
     pub moves_per_hour: f64,
     /// Jain's index over the agents' speeds: work of a request over its mean time in the system; null without requests.
     pub fairness: Option<f64>,
@@ -100,13 +100,13 @@ pub struct Measures {
     pub requests: f64,
     /// Of these, not served in the end.
     pub unserved: f64,
-    /// Requests served a second.
+    /// Requests served a second, from the end of the warm-up until all is served, which may be after arrivals end.
     pub throughput_per_second: f64,
     /// Of these, within the latency target; all when there is none.
     pub goodput_per_second: f64,
     /// Part of the requests that arrived that was served within the latency target; null without requests or target.
     pub within_target: Option<f64>,
-    /// GPU-hours: of a rule paid for, of an agent granted.
+    /// GPU-hours over the same time: of a rule paid for, of an agent granted.
     pub gpu_hours: f64,
     /// Their price, in USD.
     pub cost_usd: f64,

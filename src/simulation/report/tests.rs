@@ -160,3 +160,22 @@ fn a_page_has_every_rule_agent_and_figure_and_no_number_that_is_none() {
     }
     assert!(!html.contains("NaN") && !html.contains("inf"), "{html}");
 }
+
+#[test]
+fn every_column_is_in_the_legend_with_a_field_that_the_json_has() {
+    let results = results();
+    let text = comparison(&results, Vec::new()).to_markdown(1, "plots");
+    let tables = text.lines().filter(|line| line.starts_with("| rule |") || line.starts_with("| agent | rule |"));
+    let cells = tables.flat_map(|line| line.split('|')).map(str::trim);
+    let mut columns: Vec<&str> = cells.filter(|cell| !matches!(*cell, "" | "agent")).collect();
+    columns.sort_unstable();
+    columns.dedup();
+    let mut told: Vec<&str> = legend::COLUMNS.iter().map(|column| column.0).collect();
+    told.sort_unstable();
+    assert_eq!(columns, told);
+    let json = serde_json::to_value(&results).unwrap();
+    for (column, field, _) in legend::COLUMNS {
+        assert!(json["results"][0].get(field).is_some(), "{column}: {field}");
+    }
+    assert!(text.contains("docs/simulate.md, Columns"));
+}
