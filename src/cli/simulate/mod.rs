@@ -43,7 +43,7 @@ pub(super) struct SimulateArgs {
     /// A recording (`agentpool run --record`): its pool, unless one is named, and the rates that reached its agents.
     #[arg(long, value_name = "FOLDER|FILE", conflicts_with_all = ["paper", "trace"])]
     from: Option<PathBuf>,
-    /// The loads of all agents: a file, a folder, or the name of a folder in AGENTPOOL_TRACES.
+    /// The loads of all agents, by name where there are several: a file, a folder, or the name of a folder in AGENTPOOL_TRACES.
     #[arg(long, value_name = "FILE|FOLDER")]
     trace: Option<String>,
     /// For how long requests arrive, in seconds.
@@ -138,7 +138,13 @@ fn compare(args: &SimulateArgs) -> Result<(report::Page, Results), Failure> {
         .unwrap_or(Path::new(""));
     let mut file = scenario(args.scenario.as_deref(), &sets)?;
     let (mut cluster, mut assumed) = match file.cluster.take() {
-        Some(cluster) => (cluster, Vec::new()),
+        Some(cluster) => {
+            let stay = args.gpus.is_some() && matches!(cluster, ClusterFile::Nodes { .. });
+            let words = stay.then(|| {
+                "the nodes stay as the scenario has them: --gpus is the operator's budget, which autoscalers do not know"
+            });
+            (cluster, words.map(str::to_owned).into_iter().collect())
+        }
         None => {
             let usual = usual::cluster(&manifest.pool);
             let (cluster, words) = usual.map_err(|error| Failure::input(&name, error))?;

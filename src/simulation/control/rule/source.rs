@@ -10,16 +10,16 @@ impl Rule {
             Self::Adaptive => "the operator's code, `src/allocation/adaptive.rs`, after arXiv 2512.22149",
             Self::StaticEqual { .. } | Self::RoundRobin => "arXiv 2512.22149",
             Self::Hpa { .. } => {
-                "Kubernetes 1.36, `pkg/controller/podautoscaler/{horizontal,replica_calculator}.go`; kubernetes.io, Horizontal Pod \
-                 Autoscaling, Default Behavior"
+                "Kubernetes 1.36, `pkg/controller/podautoscaler/{horizontal,replica_calculator}.go`; \
+                 kubernetes.io/docs/tasks/run-application/horizontal-pod-autoscale"
             }
             Self::Keda { .. } => {
-                "KEDA 2.21, ScaledObject specification and `pkg/scaling/executor/scale_scaledobjects.go`; its autoscaler as `hpa` \
-                 (`GetExternalPerPodMetricReplicas`); target of the vLLM production stack's KEDA example"
+                "KEDA 2.21, `pkg/scaling/executor/scale_scaledobjects.go`; keda.sh/docs/2.21/reference/scaledobject-spec; its \
+                 autoscaler as `hpa` (`GetExternalPerPodMetricReplicas`); target of the vLLM production stack's KEDA example"
             }
             Self::Knative { .. } => {
-                "knative/serving, read August 2026, `pkg/autoscaler/scaling/autoscaler.go`; knative.dev, Additional autoscaling \
-                 configuration for Knative Pod Autoscaler (kpa-specific)"
+                "knative/serving, read August 2026, `pkg/autoscaler/scaling/autoscaler.go`; \
+                 knative.dev/docs/serving/autoscaling/kpa-specific"
             }
             Self::Wva { .. } => {
                 "llm-d-workload-variant-autoscaler v0.9.0, `internal/engines/pipeline/{greedy_score_optimizer,rescale}.go`; its \
