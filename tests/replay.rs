@@ -67,8 +67,18 @@ fn folder(name: &str) -> PathBuf {
 
 /// Exit code and everything that was said.
 fn replay(paths: &[&Path]) -> (i32, String) {
+    said(&["replay"], paths)
+}
+
+/// The same of a recording as load of a short simulation.
+fn simulate(path: &Path) -> (i32, String) {
+    let short = ["simulate", "--seeds", "1", "--rules", "static-equal,water-filling", "--from"];
+    said(&short, &[path])
+}
+
+fn said(words: &[&str], paths: &[&Path]) -> (i32, String) {
     let run = Command::new(env!("CARGO_BIN_EXE_agentpool"))
-        .arg("replay")
+        .args(words)
         .args(paths)
         .output()
         .unwrap();
@@ -110,6 +120,27 @@ fn a_last_line_that_is_cut_is_passed_over_and_said() {
         said.contains("equal       9") && said.contains("1 last lines that were cut"),
         "{said}"
     );
+}
+
+#[test]
+fn what_can_be_replayed_can_be_simulated_and_what_cannot_is_refused_in_the_same_words() {
+    let folder = folder("simulated");
+    let text = whole(&lines());
+    let file = folder.join("decisions-1.jsonl");
+    std::fs::write(&file, &text[..text.len() - 40]).unwrap();
+    for path in [&folder, &file] {
+        assert_eq!(replay(&[path]).0, 0);
+        let (code, said) = simulate(path);
+        assert_eq!(code, 0, "{said}");
+        for part in ["decisions-1.jsonl is cut and passed over", "water-filling"] {
+            assert!(said.contains(part), "no {part:?} in {said}");
+        }
+    }
+    std::fs::write(&file, format!("{text}{{\"decision\":{{}}}}\n")).unwrap();
+    let (code, said) = replay(&[&folder]);
+    assert_eq!((code, &said), (2, &simulate(&folder).1));
+    assert!(said.contains("decisions-1.jsonl:13: not a line of a recording"), "{said}");
+    assert_eq!(simulate(&folder.join("none")).0, 2);
 }
 
 #[test]

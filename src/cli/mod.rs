@@ -2,6 +2,7 @@
 
 mod crd;
 mod hand_back;
+mod recordings;
 mod replay;
 mod run;
 mod simulate;

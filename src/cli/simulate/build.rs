@@ -2,13 +2,13 @@
 
 use super::cluster;
 use super::failure::Failure;
-use super::file::{AgentFile, ScenarioFile};
+use super::file::{AgentFile, ClusterFile, ScenarioFile};
 use super::loads;
 use super::manifest::Manifest;
 use crate::allocation::Policy;
 use crate::simulation::control::Rule;
 use crate::simulation::report::{Described, DescribedLoad};
-use crate::simulation::{Power, Scenario, Service};
+use crate::simulation::{Cluster, Power, Scenario, Service};
 use std::path::Path;
 
 /// Requests that a run may have; above, it would take hours.
@@ -30,6 +30,7 @@ pub(super) struct Plan {
 pub(super) fn build(
     manifest: Manifest,
     file: &ScenarioFile,
+    cluster: &ClusterFile,
     name: &str,
     folder: &Path,
 ) -> Result<Plan, Failure> {
@@ -52,7 +53,7 @@ pub(super) fn build(
         warmup_seconds: file.warmup,
         ..Described::default()
     };
-    let cluster = cluster::build(file.cluster.as_ref(), &pool, &mut described).map_err(wrong)?;
+    let cluster = cluster::build(cluster, &pool, &mut described).map_err(wrong)?;
     let of = |agent: &str| file.agents.get(agent).cloned().unwrap_or_default();
     let lag = pool.declared_lag.as_secs_f64();
     let services: Vec<Service> = pool
@@ -60,24 +61,23 @@ pub(super) fn build(
         .iter()
         .map(|agent| service(&of(&agent.name), agent.base_throughput, lag))
         .collect();
+    if matches!(cluster, Cluster::Nodes(_)) {
+        described.assumed.extend(starts(&names, file, lag));
+    }
     let gpus = cluster::gpus(&cluster);
-    let (loads, length) = loads::build(file, &pool, gpus, name, folder, &mut described)?;
+    let (loads, length) = loads::build(file, &pool, &cluster, name, folder, &mut described)?;
     let seconds = file.seconds.or(length).unwrap_or(1800.0);
     described.seconds = seconds;
-    let requests: f64 = loads
-        .iter()
-        .map(|load| loads::mean_rate(&load.arrivals) * seconds)
-        .sum();
+    let rates: Vec<f64> = loads.iter().map(|load| load.arrivals.mean_rate(seconds)).collect();
+    let requests = rates.iter().sum::<f64>() * seconds;
     if requests > MOST_REQUESTS {
         return Err(wrong(format!(
             "seconds: {seconds} of these loads are {requests:.1e} requests a run, which would take hours or days: must be at most \
              {MOST_REQUESTS:.0e}"
         )));
     }
-    let offered = loads.iter().zip(&services);
-    let offered: f64 = offered
-        .map(|(load, service)| loads::mean_rate(&load.arrivals) / service.throughput)
-        .sum();
+    let offered = rates.iter().zip(&services);
+    let offered: f64 = offered.map(|(rate, service)| rate / service.throughput).sum();
     described.cluster += &format!("; offered load {:.2} of {gpus} GPUs", offered / gpus);
     for load in &loads {
         described.loads.push(DescribedLoad {
@@ -145,6 +145,20 @@ fn check(file: &ScenarioFile) -> Result<(), String> {
         }
         _ => Ok(()),
     }
+}
+
+/// Whose pods start as slowly as the pool says, in words.
+fn starts(agents: &[&str], file: &ScenarioFile, lag: f64) -> Option<String> {
+    let silent = |agent: &&&str| file.agents.get(**agent).is_none_or(|a| a.cold_start.is_none());
+    let silent: Vec<&str> = agents.iter().filter(silent).copied().collect();
+    let whose = match silent.len() {
+        0 => return None,
+        all if all == agents.len() => "pods".to_owned(),
+        _ => format!("pods of {}", silent.join(", ")),
+    };
+    Some(format!(
+        "{whose} serve {lag} s after they are bound (the pool's actuationLag)"
+    ))
 }
 
 fn service(file: &AgentFile, declared: f64, lag: f64) -> Service {

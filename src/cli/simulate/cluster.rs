@@ -13,23 +13,11 @@ use std::collections::BTreeMap;
 /// # Errors
 /// A field that cannot be.
 pub(super) fn build(
-    file: Option<&ClusterFile>,
+    file: &ClusterFile,
     pool: &ValidPool,
     described: &mut Described,
 ) -> Result<Cluster, String> {
-    let default = ClusterFile::Fractions {
-        gpus: None,
-        lag: None,
-        sharing: None,
-        switching_efficiency: None,
-    };
-    if file.is_none() {
-        described.assumed.push(format!(
-            "shares are in force {} s after they are decided (the pool's actuationLag), without pods",
-            pool.declared_lag.as_secs_f64()
-        ));
-    }
-    match file.unwrap_or(&default) {
+    match file {
         ClusterFile::Fractions {
             gpus,
             lag,
@@ -37,7 +25,13 @@ pub(super) fn build(
             switching_efficiency,
         } => {
             let gpus = amount(gpus.as_ref(), pool)?;
-            let lag = lag.unwrap_or(pool.declared_lag.as_secs_f64());
+            let declared = pool.declared_lag.as_secs_f64();
+            if lag.is_none() {
+                described.assumed.push(format!(
+                    "shares are in force {declared} s after they are decided (the pool's actuationLag)"
+                ));
+            }
+            let lag = lag.unwrap_or(declared);
             let (sharing, words) = worth(*sharing, switching_efficiency.unwrap_or(1.0), pool);
             described.cluster =
                 format!("{} GPUs as {words}, in force after {lag} s", gpus.as_gpus());
@@ -63,8 +57,12 @@ pub(super) fn build(
                     let elastic = group
                         .elastic
                         .map_or(String::new(), |e| format!(" ({} to {})", e.min, e.max));
+                    let nodes = match (group.count, group.elastic) {
+                        (1, None) => "node",
+                        _ => "nodes",
+                    };
                     format!(
-                        "{}{elastic} nodes {} of {} GPUs",
+                        "{}{elastic} {nodes} {} of {} GPUs",
                         group.count, group.node.name, group.node.gpus
                     )
                 })

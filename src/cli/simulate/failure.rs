@@ -22,7 +22,8 @@ impl Failure {
     /// Of a run of a rule.
     pub fn run(scenario: &str, rule: &str, error: &RunError) -> Self {
         match error {
-            RunError::Scenario { .. } | RunError::Overload { .. } => {
+            RunError::Scenario { .. } => Self::input(scenario, error),
+            RunError::Overload { .. } => {
                 Self::Input(format!("{scenario}: under {rule}: {error}"))
             }
             _ => Self::Run(format!("{scenario}: under {rule}: {error}")),

@@ -47,7 +47,8 @@ pub(super) fn add(page: &mut Page, trace: Option<&str>, seeds: u32) -> Result<()
             })
         })
         .collect();
-    let means: Vec<f64> = run_all(&jobs)?.iter().map(mean).collect();
+    let mut means = Vec::new();
+    run_all(&jobs, |_, outcome| means.push(mean(&outcome)))?;
     let means: Vec<&[f64]> = means.chunks(seeds.len()).collect();
     page.heading("The same four agents with real arrivals, at loads that can be served");
     page.text(format!(
@@ -175,7 +176,7 @@ fn scenario(
     papers: bool,
     lag: f64,
 ) -> Result<Scenario, Failure> {
-    let throughput = |i: usize| super::loads::mean_rate(&loads[i].arrivals) / (total * parts[i]);
+    let throughput = |i: usize| loads[i].arrivals.mean_rate(SECONDS) / (total * parts[i]);
     let agents: Vec<serde_json::Value> = AGENTS
         .iter()
         .enumerate()
@@ -276,7 +277,7 @@ mod tests {
                 .iter()
                 .zip(&scenario.services)
                 .map(|(load, service)| {
-                    super::super::loads::mean_rate(&load.arrivals) / service.throughput
+                    load.arrivals.mean_rate(SECONDS) / service.throughput
                 })
                 .collect();
             // In the order of their names: coordinator, nlp, reasoning, vision.

@@ -26,10 +26,11 @@ pub(super) struct ScenarioFile {
     pub price_per_gpu_hour: Option<f64>,
     /// Power of a GPU. Default: none, and no energy is told.
     pub power: Option<PowerFile>,
-    /// What there is to serve with. Default: fractions of the pool's GPUs with the pool's actuation lag.
+    /// What there is to serve with. Default: where the pool shares whole GPUs, its `gpus` on nodes of 8 at most; else fractions of
+    /// its GPUs, because the manifest says neither the memory of a GPU nor its MIG instances. The output says which.
     pub cluster: Option<ClusterFile>,
-    /// A trace that has the load of all agents: a file, a folder, or the name of a folder in `AGENTPOOL_TRACES`; from the place of
-    /// this file. Default: the agents' own arrivals.
+    /// A trace that has the load of all agents, by name where there are several: a file, a folder, or the name of a folder in
+    /// `AGENTPOOL_TRACES`; from the place of this file. Default: the agents' own arrivals.
     pub trace: Option<String>,
     /// By agent of the pool: how it serves and what arrives. Default: nothing is said about any.
     pub agents: BTreeMap<String, AgentFile>,
@@ -77,7 +78,8 @@ pub(super) struct PowerFile {
 #[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
 #[serde(tag = "type", rename_all_fields = "camelCase", deny_unknown_fields)]
 pub(super) enum ClusterFile {
-    /// Shares as they are decided, in force after a lag, without pods.
+    /// Shares as they are decided, in force after a lag, without pods. A share of 2 GPUs is one server of twice the speed:
+    /// `replicas`, `gpusPerReplica` and restarts are not in it.
     Fractions {
         /// GPUs that are shared, such as 4 or "0.5". Default: the pool's `gpus`.
         gpus: Option<Gpus>,

@@ -3,6 +3,7 @@
 use super::failure::Failure;
 use crate::simulation::control::Rule;
 use crate::simulation::{Outcome, Scenario, run};
+use std::collections::BTreeMap;
 use std::io::{IsTerminal, Write as _};
 use std::num::NonZero;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -26,14 +27,22 @@ pub(super) struct Job<'a> {
 /// Parts of a run that its progress is told in.
 const PARTS: f64 = 1000.0;
 
-/// Runs all of them; outcomes in their order. A bar on standard error when it is a terminal and they take longer than a second.
+/// Runs all of them and hands their outcomes on in their order, whichever ends first. A bar on standard error when it is a terminal
+/// and they take longer than a second.
 ///
 /// # Errors
 /// The first of them, in their order, that failed.
-pub(super) fn run_all(jobs: &[Job<'_>]) -> Result<Vec<Outcome>, Failure> {
+pub(super) fn run_all(
+    jobs: &[Job<'_>],
+    take: impl FnMut(usize, Outcome) + Send,
+) -> Result<(), Failure> {
     let (next, done) = (AtomicUsize::new(0), AtomicU64::new(0));
-    let results: Vec<Mutex<Option<Result<Outcome, Failure>>>> =
-        jobs.iter().map(|_| Mutex::new(None)).collect();
+    let ended = Mutex::new(Ended {
+        next: 0,
+        waiting: BTreeMap::new(),
+        failed: None,
+        take,
+    });
     let threads = thread::available_parallelism()
         .map_or(1, NonZero::get)
         .min(jobs.len());
@@ -45,7 +54,8 @@ pub(super) fn run_all(jobs: &[Job<'_>]) -> Result<Vec<Outcome>, Failure> {
             if result.is_err() {
                 next.store(jobs.len(), Ordering::Relaxed);
             }
-            *results[i].lock().unwrap_or_else(PoisonError::into_inner) = Some(result);
+            let mut ended = ended.lock().unwrap_or_else(PoisonError::into_inner);
+            ended.add(i, result);
         }
     };
     thread::scope(|scope| {
@@ -56,14 +66,43 @@ pub(super) fn run_all(jobs: &[Job<'_>]) -> Result<Vec<Outcome>, Failure> {
             });
         }
     });
-    let results = results
-        .into_iter()
-        .filter_map(|result| result.into_inner().unwrap_or_else(PoisonError::into_inner));
-    let outcomes: Vec<Outcome> = results.collect::<Result<_, _>>()?;
-    if outcomes.len() < jobs.len() {
-        return Err(Failure::Run("a run ended without a result".to_owned()));
+    let ended = ended.into_inner().unwrap_or_else(PoisonError::into_inner);
+    match ended.failed {
+        Some((_, failure)) => Err(failure),
+        None if ended.next < jobs.len() => {
+            Err(Failure::Run("a run ended without a result".to_owned()))
+        }
+        None => Ok(()),
     }
-    Ok(outcomes)
+}
+
+/// Outcomes of runs, handed on in the order of their jobs.
+struct Ended<T> {
+    /// The job whose outcome is handed on next.
+    next: usize,
+    /// What came before its turn: as many as there are processors, unless runs differ much in length.
+    waiting: BTreeMap<usize, Outcome>,
+    failed: Option<(usize, Failure)>,
+    take: T,
+}
+
+impl<T: FnMut(usize, Outcome)> Ended<T> {
+    fn add(&mut self, job: usize, result: Result<Outcome, Failure>) {
+        match result {
+            Ok(outcome) => {
+                self.waiting.insert(job, outcome);
+            }
+            Err(failure) => {
+                if self.failed.as_ref().is_none_or(|(first, _)| job < *first) {
+                    self.failed = Some((job, failure));
+                }
+            }
+        }
+        while let Some(outcome) = self.waiting.remove(&self.next) {
+            (self.take)(self.next, outcome);
+            self.next += 1;
+        }
+    }
 }
 
 fn one(job: &Job<'_>, done: &AtomicU64) -> Result<Outcome, Failure> {
@@ -114,5 +153,44 @@ fn show(jobs: usize, done: &AtomicU64, over: impl Fn() -> bool) {
     }
     if drawn {
         eprint!("\r\x1b[K");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn outcome(seed: u64) -> Outcome {
+        Outcome {
+            rule: String::new(),
+            seed,
+            seconds: 1.0,
+            agents: Vec::new(),
+            paid: 0.0,
+            stranded: 0.0,
+            moves: 0,
+            series: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn outcomes_are_handed_on_in_order_and_the_first_failure_counts() {
+        let mut seen = Vec::new();
+        let mut ended = Ended {
+            next: 0,
+            waiting: BTreeMap::new(),
+            failed: None,
+            take: |job, outcome: Outcome| seen.push((job, outcome.seed)),
+        };
+        for job in [2, 0, 1] {
+            ended.add(job, Ok(outcome(job as u64 * 10)));
+        }
+        for job in [5, 3, 4] {
+            ended.add(job, Err(Failure::Run(job.to_string())));
+        }
+        assert_eq!(ended.failed.map(|(job, _)| job), Some(3));
+        assert!(ended.waiting.is_empty());
+        assert_eq!(seen, [(0, 0), (1, 10), (2, 20)]);
     }
 }

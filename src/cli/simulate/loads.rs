@@ -1,9 +1,11 @@
 //! What arrives: from a trace, from the scenario's agents, or, where nothing is said, bursts like those of real services.
 
+use super::cluster::gpus;
 use super::failure::Failure;
 use super::file::ScenarioFile;
 use crate::api::ValidPool;
 use crate::cli::traces;
+use crate::simulation::Cluster;
 use crate::simulation::load::{
     AgentLoad, Arrivals, BuiltIn, FOUR_AGENT_A, Scaling, Work, recorded_loads,
 };
@@ -20,21 +22,22 @@ const USUAL: f64 = 0.7;
 pub(super) fn build(
     file: &ScenarioFile,
     pool: &ValidPool,
-    gpus: f64,
+    cluster: &Cluster,
     name: &str,
     folder: &Path,
     described: &mut Described,
 ) -> Result<(Vec<AgentLoad>, Option<f64>), Failure> {
     let loads = match &file.trace {
         Some(trace) => recorded(file, trace, pool, name, folder, described)?,
-        None => written(file, pool, gpus, folder, described)?,
+        None => written(file, pool, cluster, folder, described)?,
     };
     for load in &loads {
         load.check().map_err(|error| Failure::input(name, error))?;
     }
     let lengths = loads.iter().filter_map(|load| match &load.arrivals {
         Arrivals::Trace(replay) => {
-            Some(replay.span() * replay.mean_rate() / mean_rate(&load.arrivals))
+            let recorded = replay.span();
+            Some(recorded * replay.mean_rate() / load.arrivals.mean_rate(recorded))
         }
         _ => None,
     });
@@ -115,7 +118,8 @@ fn stand_in(
     }
     let of = |load: &AgentLoad| file.agents.get(&load.agent).cloned().unwrap_or_default();
     let rates = measured.each_ref().map(|load| match of(load).scaling {
-        None | Some(Scaling::AsRecorded) => mean_rate(&load.arrivals),
+        // As measured, however long it runs.
+        None | Some(Scaling::AsRecorded) => load.arrivals.mean_rate(1.0),
         Some(
             Scaling::Compression { rate }
             | Scaling::Superposition { rate }
@@ -137,12 +141,12 @@ fn stand_in(
 fn written(
     file: &ScenarioFile,
     pool: &ValidPool,
-    gpus: f64,
+    cluster: &Cluster,
     folder: &Path,
     described: &mut Described,
 ) -> Result<Vec<AgentLoad>, Failure> {
-    let count = pool.agents.len();
-    let mut assumed = Vec::new();
+    let equal = gpus(cluster) / pool.agents.len() as f64;
+    let (mut assumed, mut capped) = (Vec::new(), Vec::new());
     let mut loads = Vec::new();
     for (i, agent) in pool.agents.iter().enumerate() {
         let own = file.agents.get(&agent.name).cloned().unwrap_or_default();
@@ -164,8 +168,12 @@ fn written(
             None => {
                 assumed.push(agent.name.as_str());
                 let throughput = own.throughput.unwrap_or(agent.base_throughput);
+                let most = usable(pool, i, cluster);
+                if most < equal {
+                    capped.push(agent.name.as_str());
+                }
                 Arrivals::Bursty {
-                    rate: USUAL * gpus * throughput / count as f64,
+                    rate: USUAL * equal.min(most) * throughput,
                     like: FOUR_AGENT_A[i % FOUR_AGENT_A.len()].1,
                 }
             }
@@ -177,13 +185,32 @@ fn written(
         });
     }
     if !assumed.is_empty() {
+        let percent = 100.0 * USUAL;
+        let less = if capped.is_empty() {
+            String::new()
+        } else {
+            format!(
+                " (of {}: {percent:.0} % of what replicas.max can use)",
+                capped.join(", ")
+            )
+        };
         described.assumed.push(format!(
-            "nothing is said about the load of {}: generated bursts, each agent an equal part of {:.0} % load",
-            assumed.join(", "),
-            100.0 * USUAL
+            "nothing is said about the load of {}: generated bursts, each agent an equal part of {percent:.0} % load{less}",
+            assumed.join(", ")
         ));
     }
     Ok(loads)
+}
+
+/// GPUs that an agent can use at most.
+fn usable(pool: &ValidPool, agent: usize, cluster: &Cluster) -> f64 {
+    match cluster {
+        Cluster::Fractions(_) => f64::INFINITY,
+        Cluster::Nodes(_) => {
+            let agent = &pool.shape.agents[agent];
+            f64::from(agent.max_replicas) * f64::from(agent.gpus_per_replica)
+        }
+    }
 }
 
 /// The file or folder of a trace: from a folder, or in `AGENTPOOL_TRACES`.
@@ -195,26 +222,4 @@ pub(super) fn found(name: &str, folder: &Path) -> Option<PathBuf> {
         .into_iter()
         .flatten()
         .find(|path| path.exists())
-}
-
-/// Requests a second, on average; of steps the highest, which is an upper bound.
-pub(super) fn mean_rate(arrivals: &Arrivals) -> f64 {
-    match arrivals {
-        Arrivals::Constant { rate }
-        | Arrivals::Poisson { rate }
-        | Arrivals::Sine { rate, .. }
-        | Arrivals::Diurnal { rate, .. }
-        | Arrivals::Bursty { rate, .. } => *rate,
-        Arrivals::Steps { steps, .. } => steps.iter().map(|step| step.rate).fold(0.0, f64::max),
-        Arrivals::Square {
-            low, high, duty, ..
-        } => high * duty + low * (1.0 - duty),
-        Arrivals::Drifting(drift) => drift.rate,
-        Arrivals::Trace(replay) => match replay.scaling {
-            Scaling::AsRecorded => replay.mean_rate(),
-            Scaling::Compression { rate }
-            | Scaling::Superposition { rate }
-            | Scaling::Thinning { rate } => rate,
-        },
-    }
 }

@@ -12,16 +12,17 @@ mod output;
 mod recording;
 mod reference;
 mod set;
+mod usual;
 
 pub use self::reference::reference;
 
 use self::build::Plan;
 use self::failure::Failure;
-use self::file::ScenarioFile;
+use self::file::{ClusterFile, ScenarioFile};
 use self::jobs::Job;
 use self::output::Output;
 use self::set::Set;
-use crate::simulation::report::{self, Results};
+use crate::simulation::report::{self, Results, Runs};
 use crate::units::MilliGpus;
 use clap::Args;
 use std::path::{Path, PathBuf};
@@ -40,9 +41,9 @@ pub(super) struct SimulateArgs {
     #[arg(long, value_name = "FILE")]
     scenario: Option<PathBuf>,
     /// A recording (`agentpool run --record`): its pool, unless one is named, and the rates that reached its agents.
-    #[arg(long, value_name = "FOLDER", conflicts_with_all = ["paper", "trace"])]
+    #[arg(long, value_name = "FOLDER|FILE", conflicts_with_all = ["paper", "trace"])]
     from: Option<PathBuf>,
-    /// The loads of all agents: a file, a folder, or the name of a folder in AGENTPOOL_TRACES.
+    /// The loads of all agents, by name where there are several: a file, a folder, or the name of a folder in AGENTPOOL_TRACES.
     #[arg(long, value_name = "FILE|FOLDER")]
     trace: Option<String>,
     /// For how long requests arrive, in seconds.
@@ -115,6 +116,9 @@ fn compare(args: &SimulateArgs) -> Result<(report::Page, Results), Failure> {
         }
         (None, None) => Err(Failure::input("--pool", "is needed")),
     };
+    if let Some(lag) = args.lag.filter(|lag| !(lag.is_finite() && *lag >= 0.0)) {
+        return Err(Failure::input("--lag", format_args!("{lag}: must be at least 0")));
+    }
     let mut sets = args.set.clone();
     if let Some(gpus) = &args.gpus {
         let gpus = gpus_of(gpus, pool(&sets)?.pool.shape.declared_gpus)?;
@@ -133,22 +137,23 @@ fn compare(args: &SimulateArgs) -> Result<(report::Page, Results), Failure> {
         .and_then(Path::parent)
         .unwrap_or(Path::new(""));
     let mut file = scenario(args.scenario.as_deref(), &sets)?;
-    override_with(&mut file, args, &manifest);
-    let assumed = recorded.map_or_else(
-        || Ok(Vec::new()),
-        |recorded| replay(recorded, &mut file, &manifest),
-    )?;
+    let cluster = cluster(file.cluster.take(), &manifest, args);
+    let (mut cluster, mut assumed) = cluster.map_err(|error| Failure::input(&name, error))?;
+    override_with(&mut file, &mut cluster, args, &manifest);
+    if let Some(recorded) = recorded {
+        assumed.extend(replay(recorded, &mut file, &manifest)?);
+    }
     // A path on the command line begins where the command runs.
     let folder = if args.trace.is_some() {
         Path::new("")
     } else {
         folder
     };
-    let mut plan = build::build(manifest, &file, &name, folder)?;
+    let mut plan = build::build(manifest, &file, &cluster, &name, folder)?;
     plan.described.assumed.extend(assumed);
-    let outcomes = run(&plan, &name)?;
-    let results = Results::new(&plan.scenario, plan.described, &outcomes);
-    let page = report::comparison(&results, report::figures(&outcomes));
+    let runs = run(&plan, &name)?;
+    let results = Results::new(&plan.scenario, plan.described, &runs);
+    let page = report::comparison(&results, report::figures(&runs));
     Ok((page, results))
 }
 
@@ -178,7 +183,8 @@ fn replay(
     Ok(recorded.assumed)
 }
 
-fn run(plan: &Plan, name: &str) -> Result<Vec<Vec<crate::simulation::Outcome>>, Failure> {
+/// The runs of each rule.
+fn run(plan: &Plan, name: &str) -> Result<Vec<Runs>, Failure> {
     let job = |rule, seed| Job {
         scenario: &plan.scenario,
         name,
@@ -190,11 +196,11 @@ fn run(plan: &Plan, name: &str) -> Result<Vec<Vec<crate::simulation::Outcome>>, 
         .iter()
         .flat_map(|rule| plan.seeds.iter().map(|seed| job(*rule, *seed)))
         .collect();
-    let outcomes = jobs::run_all(&jobs)?;
-    Ok(outcomes
-        .chunks(plan.seeds.len())
-        .map(<[_]>::to_vec)
-        .collect())
+    let mut runs = vec![Runs::default(); plan.rules.len()];
+    jobs::run_all(&jobs, |job, outcome| {
+        runs[job / plan.seeds.len()].add(outcome);
+    })?;
+    Ok(runs)
 }
 
 /// The scenario file with its what-ifs.
@@ -221,31 +227,46 @@ fn scenario(path: Option<&Path>, sets: &[Set]) -> Result<ScenarioFile, Failure> 
     serde_yaml::from_value(value).map_err(wrong)
 }
 
+/// What there is to serve with, and what is assumed about it.
+fn cluster(
+    given: Option<ClusterFile>,
+    manifest: &manifest::Manifest,
+    args: &SimulateArgs,
+) -> Result<(ClusterFile, Vec<String>), String> {
+    let Some(given) = given else {
+        let (usual, words) = usual::cluster(&manifest.pool)?;
+        return Ok((usual, vec![words]));
+    };
+    let stay = args.gpus.is_some() && matches!(given, ClusterFile::Nodes { .. });
+    let words = "the nodes stay as the scenario has them: --gpus is the operator's budget, which autoscalers do not know";
+    Ok((given, stay.then(|| words.to_owned()).into_iter().collect()))
+}
+
 /// Flags count more than the file.
-fn override_with(file: &mut ScenarioFile, args: &SimulateArgs, manifest: &manifest::Manifest) {
+fn override_with(
+    file: &mut ScenarioFile,
+    cluster: &mut ClusterFile,
+    args: &SimulateArgs,
+    manifest: &manifest::Manifest,
+) {
     file.seconds = args.seconds.or(file.seconds);
     file.seeds = args.seeds.or(file.seeds);
     file.rules = args.rules.clone().or_else(|| file.rules.take());
     if let Some(trace) = &args.trace {
         file.trace = Some(trace.clone());
     }
-    if args.gpus.is_some()
-        && let Some(file::ClusterFile::Fractions { gpus, .. }) = &mut file.cluster
-    {
-        *gpus = None;
-    }
-    let Some(seconds) = args.lag else { return };
-    match file.cluster.get_or_insert(file::ClusterFile::Fractions {
-        gpus: None,
-        lag: None,
-        sharing: None,
-        switching_efficiency: None,
-    }) {
-        file::ClusterFile::Fractions { lag, .. } => *lag = Some(seconds),
-        file::ClusterFile::Nodes { .. } => {
+    match cluster {
+        ClusterFile::Fractions { gpus, lag, .. } => {
+            if args.gpus.is_some() {
+                *gpus = None;
+            }
+            *lag = args.lag.or(*lag);
+        }
+        ClusterFile::Nodes { .. } => {
+            let Some(lag) = args.lag else { return };
             for agent in &manifest.pool.agents {
                 let agent = file.agents.entry(agent.name.clone()).or_default();
-                agent.cold_start = Some(seconds);
+                agent.cold_start = Some(lag);
             }
         }
     }

@@ -2,11 +2,10 @@
 
 use super::failure::Failure;
 use crate::api::AgentPool;
+use crate::cli::recordings;
 use crate::recording::{AgentLoads, Loads, PoolLoads};
 use crate::simulation::load::{Arrivals, Piece, Spacing};
-use std::fs::File;
-use std::io::{BufRead, BufReader};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// What a recording has of one pool.
 #[derive(Debug)]
@@ -21,38 +20,38 @@ pub(super) struct Recorded {
     pub assumed: Vec<String>,
 }
 
-/// Reads the recording of a folder, of one pool.
+/// Reads the recording of a folder or a file, of one pool.
 ///
 /// # Errors
 /// A line that cannot be read, with its file and number; no pool, or several.
-pub(super) fn read(folder: &Path) -> Result<Recorded, Failure> {
+pub(super) fn read(path: &Path) -> Result<Recorded, Failure> {
     let mut loads = Loads::default();
-    for file in files(folder)? {
-        let shown = file.display().to_string();
-        let opened = File::open(&file).map_err(|error| Failure::input(&shown, error))?;
-        for (i, line) in BufReader::new(opened).lines().enumerate() {
-            let place = format!("{shown}, line {}", i + 1);
-            let line = line.map_err(|error| Failure::input(&place, error))?;
-            loads
-                .line(&line)
-                .map_err(|error| Failure::input(&place, error))?;
+    let mut cut = Vec::new();
+    for file in recordings::files(&[path.to_owned()]).map_err(Failure::Input)? {
+        let is_cut = recordings::read(&file, |_, line| loads.line(line)).map_err(Failure::Input)?;
+        if is_cut {
+            cut.push(format!("the last line of {} is cut and passed over", file.display()));
         }
     }
     let names: Vec<&str> = loads.pools.keys().map(String::as_str).collect();
     let there = names.join(", ");
     match &loads.pools.values().collect::<Vec<_>>()[..] {
-        [pool] => recorded(folder, pool),
+        [pool] => {
+            let mut recorded = recorded(path, pool)?;
+            recorded.assumed.extend(cut);
+            Ok(recorded)
+        }
         pools => Err(Failure::input(
-            folder.display(),
+            path.display(),
             format_args!("has {} pools [{there}], must have one", pools.len()),
         )),
     }
 }
 
-fn recorded(folder: &Path, pool: &PoolLoads) -> Result<Recorded, Failure> {
+fn recorded(path: &Path, pool: &PoolLoads) -> Result<Recorded, Failure> {
     let mut assumed = vec![format!(
         "loads are Poisson at the rates that the operator measured ({}): what bursts within its window is not in them",
-        folder.display()
+        path.display()
     )];
     let mut arrivals = Vec::new();
     for (name, load) in &pool.agents {
@@ -67,7 +66,7 @@ fn recorded(folder: &Path, pool: &PoolLoads) -> Result<Recorded, Failure> {
     }
     if arrivals.is_empty() {
         return Err(Failure::input(
-            folder.display(),
+            path.display(),
             "has fewer than two decisions: no rate follows from it",
         ));
     }
@@ -106,31 +105,12 @@ fn steps(load: &AgentLoads) -> Arrivals {
     }
 }
 
-/// Its files, in the order of their names.
-fn files(folder: &Path) -> Result<Vec<PathBuf>, Failure> {
-    let failed = |error: std::io::Error| Failure::input(folder.display(), error);
-    let mut files = Vec::new();
-    for entry in std::fs::read_dir(folder).map_err(failed)? {
-        let path = entry.map_err(failed)?.path();
-        if path.extension().is_some_and(|e| e == "jsonl") {
-            files.push(path);
-        }
-    }
-    files.sort();
-    if files.is_empty() {
-        return Err(Failure::input(
-            folder.display(),
-            "no recording in it: expected files *.jsonl, as `agentpool run --record` writes them",
-        ));
-    }
-    Ok(files)
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use crate::recording::tests::session::{Kind, Session};
+    use std::path::PathBuf;
 
     fn folder(name: &str, text: &str) -> PathBuf {
         let path = std::env::temp_dir().join(format!("from-{}-{name}", std::process::id()));
@@ -142,8 +122,9 @@ mod tests {
     #[test]
     fn a_recording_is_a_pool_and_the_rates_that_reached_its_agents() {
         let session = Session::record(Kind::Whole, 1, 30);
-        let path = folder("whole", &session.lines.join("\n"));
+        let path = folder("whole", &(session.lines.join("\n") + "\n{\"decision\": cut"));
         let recorded = read(&path).unwrap();
+        assert_eq!(read(&path.join("1.jsonl")).unwrap().seconds, recorded.seconds);
         std::fs::remove_dir_all(&path).unwrap();
         assert!(recorded.seconds > 0.0);
         let mut names: Vec<&str> = recorded
@@ -168,14 +149,16 @@ mod tests {
             assert!((seconds - recorded.seconds).abs() < 1e-3);
         }
         assert!(recorded.assumed[0].contains("measured"));
+        let cut = recorded.assumed.last().unwrap();
+        assert!(cut.contains("1.jsonl is cut and passed over"), "{cut}");
     }
 
     #[test]
     fn what_is_no_recording_is_refused_with_file_and_line() {
-        let path = folder("none", "{}");
+        let path = folder("none", "{}\n");
         let error = read(&path).unwrap_err();
         assert_eq!(error.code(), 2);
-        assert!(error.to_string().contains("1.jsonl, line 1: "), "{error}");
+        assert!(error.to_string().contains("1.jsonl:1: "), "{error}");
         std::fs::remove_file(path.join("1.jsonl")).unwrap();
         assert!(
             read(&path)

@@ -2,7 +2,7 @@
 
 use super::file::ScenarioFile;
 use crate::simulation::control::Rule;
-use crate::simulation::report::{Results, Table};
+use crate::simulation::report::{Results, Table, legend};
 use schemars::Schema;
 use serde_json::Value;
 
@@ -12,17 +12,24 @@ pub fn reference() -> String {
     fields(&schemars::schema_for!(ScenarioFile), &mut scenario);
     let mut json = Table::new(["<field", "<what it is"]);
     fields(&schemars::schema_for!(Results), &mut json);
-    let mut rules = Table::new(["<rule", "<what it does", "<target after a colon"]);
+    let mut rules = Table::new([
+        "<rule",
+        "<what it does",
+        "<target after a colon",
+        "<source",
+    ]);
     for rule in Rule::ALL {
         rules.row([
             rule.name(),
             rule.describe(),
             rule.target().unwrap_or("none"),
+            rule.source(),
         ]);
     }
     include_str!("reference.md")
         .replace("{rules}", rules.markdown().trim_end())
         .replace("{scenario}", scenario.markdown().trim_end())
+        .replace("{columns}", legend().markdown().trim_end())
         .replace("{json}", json.markdown().trim_end())
 }
 

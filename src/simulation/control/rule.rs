@@ -1,3 +1,5 @@
+mod source;
+
 use super::{Controller, Operator};
 use super::{dynamo, hpa, keda, knative, static_equal, static_proportional, wva};
 use super::{dynamo::Dynamo, hold::Hold, hpa::Hpa, keda::Keda, knative::Knative};

@@ -2,7 +2,6 @@ use super::Controller;
 use super::fixed::Fixed;
 use super::rule::{Refusal, Rule};
 use crate::sharing::Strategy;
-use crate::simulation::load::Arrivals;
 use crate::simulation::{Cluster, Scenario};
 use crate::units::MilliGpus;
 
@@ -31,69 +30,6 @@ pub(super) fn build(
 fn loads(scenario: &Scenario) -> Vec<f64> {
     let agents = scenario.pool.agents.iter().zip(&scenario.loads);
     agents
-        .map(|(agent, load)| mean_rate(&load.arrivals, scenario.seconds) / agent.base_throughput)
+        .map(|(agent, load)| load.arrivals.mean_rate(scenario.seconds) / agent.base_throughput)
         .collect()
-}
-
-/// Arrivals a second on average over a run of `seconds`, as the load declares them.
-fn mean_rate(arrivals: &Arrivals, seconds: f64) -> f64 {
-    use crate::simulation::load::Scaling;
-    match arrivals {
-        Arrivals::Constant { rate }
-        | Arrivals::Poisson { rate }
-        | Arrivals::Sine { rate, .. }
-        | Arrivals::Diurnal { rate, .. }
-        | Arrivals::Bursty { rate, .. } => *rate,
-        Arrivals::Drifting(drift) => drift.rate,
-        Arrivals::Square {
-            low, high, duty, ..
-        } => low * (1.0 - duty) + high * duty,
-        Arrivals::Steps { steps, .. } => {
-            let mut left = seconds;
-            let mut arrived = 0.0;
-            for step in steps {
-                let held = step.seconds.min(left);
-                arrived += held * step.rate;
-                left -= held;
-            }
-            arrived / seconds
-        }
-        Arrivals::Trace(replay) => match replay.scaling {
-            Scaling::AsRecorded => replay.mean_rate(),
-            Scaling::Compression { rate }
-            | Scaling::Superposition { rate }
-            | Scaling::Thinning { rate } => rate,
-        },
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::simulation::load::{Piece, Spacing};
-
-    #[test]
-    fn the_mean_of_a_load_is_what_it_declares() {
-        let steps = |steps: &[(f64, f64)]| Arrivals::Steps {
-            steps: steps
-                .iter()
-                .map(|&(seconds, rate)| Piece { seconds, rate })
-                .collect(),
-            spacing: Spacing::Even,
-        };
-        let square = Arrivals::Square {
-            low: 1.0,
-            high: 5.0,
-            period: 10.0,
-            duty: 0.25,
-            spacing: Spacing::Even,
-        };
-        assert_eq!(mean_rate(&square, 100.0), 2.0);
-        // 20 s at 3/s, then 80 s at 1/s; and 20 s at 3/s, then nothing.
-        assert_eq!(
-            mean_rate(&steps(&[(20.0, 3.0), (f64::INFINITY, 1.0)]), 100.0),
-            1.4
-        );
-        assert_eq!(mean_rate(&steps(&[(20.0, 3.0)]), 100.0), 0.6);
-    }
 }

@@ -142,11 +142,7 @@ impl Arrivals {
             Self::Constant { rate } => format!("generated: {}/s, evenly spaced", plain(*rate)),
             Self::Poisson { rate } => format!("generated: Poisson at {}/s", plain(*rate)),
             Self::Steps { steps, spacing } => {
-                let steps: Vec<String> = steps
-                    .iter()
-                    .map(|step| format!("{}/s for {} s", plain(step.rate), step.seconds))
-                    .collect();
-                format!("generated: {}, {}", steps.join(", "), spacing.describe())
+                format!("generated: {}, {}", stepped(steps), spacing.describe())
             }
             Self::Square {
                 low,
@@ -206,6 +202,43 @@ impl Arrivals {
             Self::Trace(replay) => replay.describe(),
         }
     }
+}
+
+/// Steps that are told one by one.
+const TOLD: usize = 8;
+
+/// Steps in words: each of a few, of many their number, mean and range.
+fn stepped(steps: &[Piece]) -> String {
+    if steps.len() <= TOLD {
+        let each = |step: &Piece| match plain(step.seconds) {
+            seconds if seconds.is_infinite() => format!("{}/s for ever", plain(step.rate)),
+            seconds => format!("{}/s for {seconds} s", plain(step.rate)),
+        };
+        return steps.iter().map(each).collect::<Vec<_>>().join(", ");
+    }
+    let (count, seconds, arrived, least, most) = steps
+        .iter()
+        .filter(|step| step.seconds.is_finite())
+        .fold((0, 0.0, 0.0, f64::INFINITY, 0.0), |sum, step| {
+            let (count, seconds, arrived, least, most) = sum;
+            (
+                count + 1,
+                seconds + step.seconds,
+                arrived + step.seconds * step.rate,
+                step.rate.min(least),
+                step.rate.max(most),
+            )
+        });
+    let mean = if seconds > 0.0 { arrived / seconds } else { 0.0 };
+    let last = steps.iter().find(|step| step.seconds.is_infinite());
+    let last = last.map_or(String::new(), |step| format!(", then {}/s", plain(step.rate)));
+    format!(
+        "{count} steps in {} s, {}/s on average, from {}/s to {}/s{last}",
+        plain(seconds),
+        plain(mean),
+        plain(least),
+        plain(most)
+    )
 }
 
 /// A rate over time.

@@ -17,6 +17,7 @@ mod merge;
 mod mmpp;
 mod pieces;
 mod random;
+mod rate;
 mod recorded;
 mod replay;
 mod shapes;

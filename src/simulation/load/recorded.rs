@@ -30,10 +30,12 @@ impl Replay {
     }
 }
 
-/// The loads of a pool's agents from one trace, in the order of `agents`: every agent of the one is in the other.
+/// The loads of a pool's agents from one trace, in the order of `agents`: every agent of the one is in the other. A trace that names
+/// no agent is the load of a pool's only one.
 ///
 /// # Errors
-/// The first agent that is missing on either side, or that the scaling does not suit.
+/// The first agent that is missing on either side, or that the scaling does not suit; a trace that names no agent where there are
+/// several: each would get all of it at once.
 pub fn recorded_loads(
     trace: &Trace,
     file: &str,
@@ -49,6 +51,19 @@ pub fn recorded_loads(
             value: format!("{file:?}"),
             right: format!(
                 "has requests of an agent that the pool lacks; the pool has {}",
+                agents.join(", ")
+            ),
+        });
+    }
+    if let ([first, _, ..], true) = (agents, trace.agents.contains_key(EVERYONE)) {
+        return Err(LoadError {
+            agent: (*first).to_owned(),
+            field: "trace".to_owned(),
+            value: format!("{file:?}"),
+            right: format!(
+                "names no agent, and the pool has {} ({}): give it a column `agent`, or give agents traces of their own, in the \
+                 scenario file as agents.{first}.arrivals: {{type: Trace, file: ...}}",
+                agents.len(),
                 agents.join(", ")
             ),
         });

@@ -126,6 +126,28 @@ fn a_constant_load_is_even_and_starts_after_one_gap() {
 }
 
 #[test]
+fn a_few_steps_are_told_one_by_one_and_many_by_number_mean_and_range() {
+    let piece = |seconds, rate| Piece { seconds, rate };
+    let said = |steps: Vec<Piece>| {
+        let spacing = Spacing::Poisson;
+        Arrivals::Steps { steps, spacing }.describe()
+    };
+    assert_eq!(
+        said(vec![piece(10.0, 2.0), Piece::forever(0.1 + 0.2)]),
+        "generated: 2/s for 10 s, 0.3/s for ever, Poisson"
+    );
+    let many: Vec<Piece> = (0..10).map(|i| piece(1.0 + 3.0 * f64::from(i % 2), f64::from(i))).collect();
+    // 0, 2, .. 8/s for 1 s and 1, 3, .. 9/s for 4 s.
+    assert_eq!(
+        said(many.clone()),
+        "generated: 10 steps in 25 s, 4.8/s on average, from 0/s to 9/s, Poisson"
+    );
+    let endless = [many, vec![Piece::forever(1.0)]].concat();
+    assert!(said(endless).ends_with(" from 0/s to 9/s, then 1/s, Poisson"));
+    assert!(said(vec![piece(0.0, 1.0); 9]).contains("9 steps in 0 s, 0/s on average"));
+}
+
+#[test]
 fn a_load_of_nothing_has_no_requests() {
     assert_eq!(poisson("a", 0.0).requests(1).next(), None);
 }

@@ -48,6 +48,7 @@ pub fn comparison(results: &Results, figures: Vec<Figure>) -> Page {
             first.policy
         ));
     }
+    page.text("What the columns are: docs/simulate.md, Columns.");
     page.heading("Agents");
     page.table(agents(results));
     for figure in figures {

@@ -1,29 +1,28 @@
-//! The plots of a comparison, from the outcomes of its first seed.
+//! The plots of a comparison.
 
 use super::page::Figure;
 use super::plot::{Line, Mark, Panel, Scale, multiples};
-use super::results::merged;
-use crate::simulation::{Outcome, Point, PointOfAgent, Sketch};
+use super::runs::{Runs, merged};
+use crate::simulation::{AgentOutcome, Point, PointOfAgent, Sketch};
 
 /// Latencies of rules and agents, their distribution, shares, replicas where there are pods, queues, and GPU-hours over time. `runs`
-/// has the outcomes of each rule by seed; what is over time is that of the first.
-pub fn figures(runs: &[Vec<Outcome>]) -> Vec<Figure> {
-    let first: Vec<&Outcome> = runs.iter().filter_map(|runs| runs.first()).collect();
+/// has those of each rule; what is over time is that of its first.
+pub fn figures(runs: &[Runs]) -> Vec<Figure> {
     let mut figures = vec![latencies(runs), distribution(runs)];
     figures.push(over_time(
-        &first,
+        runs,
         "shares",
         "GPU shares in force",
         "GPUs",
         &|agent| agent.share,
     ));
-    let pods = |run: &&Outcome| {
+    let pods = |run: &Runs| {
         let mut agents = run.series.iter().flat_map(|point| &point.agents);
         agents.any(|agent| agent.replicas > 0)
     };
-    if first.iter().any(pods) {
+    if runs.iter().any(pods) {
         figures.push(over_time(
-            &first,
+            runs,
             "replicas",
             "Replicas that serve",
             "replicas",
@@ -31,13 +30,13 @@ pub fn figures(runs: &[Vec<Outcome>]) -> Vec<Figure> {
         ));
     }
     figures.push(over_time(
-        &first,
+        runs,
         "queues",
         "Requests in the system",
         "requests",
         &|agent| agent.requests,
     ));
-    figures.push(gpu_hours(&first));
+    figures.push(gpu_hours(runs));
     figures
 }
 
@@ -51,14 +50,14 @@ fn unit(seconds: f64) -> (&'static str, f64) {
     }
 }
 
-fn end(runs: &[&Outcome]) -> f64 {
+fn end(runs: &[Runs]) -> f64 {
     let ends = runs.iter().filter_map(|run| run.series.last());
     ends.map(|point| point.at).fold(0.0, f64::max)
 }
 
 /// A panel a rule, a line an agent.
 fn over_time(
-    runs: &[&Outcome],
+    runs: &[Runs],
     name: &str,
     what: &str,
     unit_up: &str,
@@ -71,8 +70,8 @@ fn over_time(
         .flat_map(|point| point.agents.iter().map(value))
         .fold(0.0, f64::max);
     let steps = name != "queues";
-    let panel = |run: &&Outcome| {
-        let line = |(i, agent): (usize, &crate::simulation::AgentOutcome)| {
+    let panel = |run: &Runs| {
+        let line = |(i, agent): (usize, &AgentOutcome)| {
             let at = |point: &Point| {
                 let agent = point.agents.get(i)?;
                 Some((point.at / seconds, value(agent)))
@@ -103,9 +102,9 @@ fn over_time(
     }
 }
 
-fn gpu_hours(runs: &[&Outcome]) -> Figure {
+fn gpu_hours(runs: &[Runs]) -> Figure {
     let (unit, seconds) = unit(end(runs));
-    let line = |(i, run): (usize, &&Outcome)| {
+    let line = |(i, run): (usize, &Runs)| {
         let (mut hours, mut before) = (0.0, 0.0);
         let mut points = vec![(0.0, 0.0)];
         for point in &run.series {
@@ -138,26 +137,20 @@ fn gpu_hours(runs: &[&Outcome]) -> Figure {
 }
 
 /// Median, 95th and 99th percentile of every agent under every rule.
-fn latencies(runs: &[Vec<Outcome>]) -> Figure {
+fn latencies(runs: &[Runs]) -> Figure {
     const QUANTILES: [f64; 3] = [0.5, 0.95, 0.99];
-    let agents = runs.first().and_then(|runs| runs.first());
-    let names: Vec<&str> = agents.map_or_else(Vec::new, |run| {
-        run.agents.iter().map(|agent| agent.name.as_str()).collect()
-    });
+    let agents = runs.first().map_or(0, |runs| runs.agents.len());
     let mut ranges = Vec::new();
-    for agent in 0..=names.len() {
+    for agent in 0..=agents {
         for (ink, runs) in runs.iter().enumerate() {
-            let chosen = runs.iter().flat_map(|run| &run.agents).enumerate();
-            let sketch = merged(
-                chosen
-                    .filter(|(i, _)| agent == 0 || i % names.len() + 1 == agent)
-                    .map(|(_, outcome)| &outcome.latency),
-            );
-            let rule = runs.first().map_or("", |run| run.rule.as_str());
+            let (of, chosen) = match agent {
+                0 => ("all", &runs.agents[..]),
+                agent => (runs.agents[agent - 1].name.as_str(), &runs.agents[agent - 1..agent]),
+            };
+            let sketch = merged(chosen.iter().map(|agent| &agent.latency));
             let quantiles = QUANTILES.iter().filter_map(|q| sketch.quantile(*q));
-            let of = if agent == 0 { "all" } else { names[agent - 1] };
             ranges.push(Line {
-                name: format!("{of} · {rule}"),
+                name: format!("{of} · {}", runs.rule),
                 ink,
                 steps: false,
                 points: quantiles.map(|seconds| (seconds, 0.0)).collect(),
@@ -184,7 +177,7 @@ fn latencies(runs: &[Vec<Outcome>]) -> Figure {
 }
 
 /// Part of the requests that take longer, by rule.
-fn distribution(runs: &[Vec<Outcome>]) -> Figure {
+fn distribution(runs: &[Runs]) -> Figure {
     const POINTS: usize = 160;
     let curve = |sketch: &Sketch| -> Vec<(f64, f64)> {
         // Evenly over the powers of ten of what is left, from nearly all down to one in ten thousand.
@@ -194,17 +187,11 @@ fn distribution(runs: &[Vec<Outcome>]) -> Figure {
             .filter_map(|part| Some((sketch.quantile(1.0 - part)?, part)))
             .collect()
     };
-    let line = |(ink, runs): (usize, &Vec<Outcome>)| Line {
-        name: runs
-            .first()
-            .map_or_else(String::new, |run| run.rule.clone()),
+    let line = |(ink, runs): (usize, &Runs)| Line {
+        name: runs.rule.clone(),
         ink,
         steps: false,
-        points: curve(&merged(
-            runs.iter()
-                .flat_map(|run| &run.agents)
-                .map(|agent| &agent.latency),
-        )),
+        points: curve(&merged(runs.agents.iter().map(|agent| &agent.latency))),
     };
     let lines: Vec<Line> = runs.iter().enumerate().map(line).collect();
     let values = lines.iter().flat_map(|line| &line.points);

@@ -3,10 +3,12 @@
 mod comparison;
 mod csv;
 mod figures;
+mod legend;
 mod page;
 mod paper;
 mod plot;
 mod results;
+mod runs;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -14,7 +16,9 @@ mod tests;
 pub use comparison::{comparison, ratio_cell};
 pub use csv::csv;
 pub use figures::figures;
+pub use legend::legend;
 pub use page::{Block, Figure, Page};
 pub use paper::paper;
 pub use results::{AgentResult, Described, DescribedLoad, Measures, Results, RuleResult};
+pub use runs::Runs;
 pub use table::{Align, Table};

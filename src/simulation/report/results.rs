@@ -1,7 +1,8 @@
 //! What several runs of several rules came to, in numbers: the shape of the JSON and the source of every table.
 
+use super::runs::{Run, Runs, merged};
 use crate::simulation::statistics::{Interval, interval, jain, paired_ratio};
-use crate::simulation::{AgentOutcome, Outcome, Power, Scenario, Sketch};
+use crate::simulation::{AgentOutcome, Power, Scenario};
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -60,9 +61,9 @@ pub struct RuleResult {
     pub mean_latency_ratio: Option<Interval>,
     /// The same of the 95th percentile.
     pub p95_latency_ratio: Option<Interval>,
-    /// GPU-hours that were paid for and granted to nobody, a run.
+    /// GPU-hours that were paid for and granted to nobody, a run, until all is served.
     pub stranded_gpu_hours: f64,
-    /// Changes of shares or replicas that were begun, an hour.
+    /// Changes of shares or replicas that were begun, an hour, from the end of the warm-up until all is served.
     pub moves_per_hour: f64,
     /// Jain's index over the agents' speeds: work of a request over its mean time in the system; null without requests.
     pub fairness: Option<f64>,
@@ -99,13 +100,13 @@ pub struct Measures {
     pub requests: f64,
     /// Of these, not served in the end.
     pub unserved: f64,
-    /// Requests served a second.
+    /// Requests served a second, from the end of the warm-up until all is served, which may be after arrivals end.
     pub throughput_per_second: f64,
     /// Of these, within the latency target; all when there is none.
     pub goodput_per_second: f64,
     /// Part of the requests that arrived that was served within the latency target; null without requests or target.
     pub within_target: Option<f64>,
-    /// GPU-hours: of a rule paid for, of an agent granted.
+    /// GPU-hours over the same time: of a rule paid for, of an agent granted.
     pub gpu_hours: f64,
     /// Their price, in USD.
     pub cost_usd: f64,
@@ -122,71 +123,50 @@ pub struct Measures {
 }
 
 impl Results {
-    /// From the outcomes of each rule, each by seed in the same order.
-    pub fn new(scenario: &Scenario, described: Described, outcomes: &[Vec<Outcome>]) -> Self {
-        let reference = outcomes.first().map_or(&[][..], Vec::as_slice);
-        let rule = |runs: &Vec<Outcome>| rule(scenario, runs, reference);
+    /// From the runs of each rule, with the same seeds in the same order.
+    pub fn new(scenario: &Scenario, described: Described, rules: &[Runs]) -> Self {
+        let ran = || rules.iter().filter(|runs| !runs.each.is_empty());
+        let first = ran().next();
+        let seeds = first.iter().flat_map(|runs| &runs.each);
         Self {
             scenario: described,
-            seeds: reference.iter().map(|run| run.seed).collect(),
-            results: outcomes
-                .iter()
-                .filter(|runs| !runs.is_empty())
-                .map(rule)
+            seeds: seeds.map(|run| run.seed).collect(),
+            results: ran()
+                .map(|runs| rule(scenario, runs, first.unwrap_or(runs)))
                 .collect(),
         }
     }
 }
 
-fn rule(scenario: &Scenario, runs: &[Outcome], reference: &[Outcome]) -> RuleResult {
-    let count = runs.len() as f64;
-    let over = |measure: &dyn Fn(&Outcome) -> f64| runs.iter().map(measure).sum::<f64>() / count;
-    let agents: Vec<Vec<&AgentOutcome>> = (0..scenario.pool.agents.len())
-        .map(|agent| {
-            runs.iter()
-                .filter_map(|run| run.agents.get(agent))
-                .collect()
-        })
-        .collect();
-    let seconds = over(&|run| run.seconds);
-    let gpu_hours = |agent: &AgentOutcome| agent.granted / 3600.0;
-    let agent = |of: &Vec<&AgentOutcome>| AgentResult {
-        name: of
-            .first()
-            .map_or_else(String::new, |agent| agent.name.clone()),
-        measures: measures(scenario, of, count, seconds, mean(of, gpu_hours)),
+fn rule(scenario: &Scenario, runs: &Runs, reference: &Runs) -> RuleResult {
+    let count = runs.each.len() as f64;
+    let average = |of: fn(&Run) -> f64| runs.map(of).iter().sum::<f64>() / count;
+    let seconds = average(|run| run.seconds);
+    let agent = |of: &AgentOutcome| {
+        let granted = of.granted / 3600.0 / count;
+        AgentResult {
+            name: of.name.clone(),
+            measures: measures(scenario, &[of], count, seconds, granted),
+        }
     };
-    let everyone: Vec<&AgentOutcome> = runs.iter().flat_map(|run| &run.agents).collect();
-    let ratio = |measure: fn(&Outcome) -> f64| {
-        let of = |runs: &[Outcome]| runs.iter().map(measure).collect::<Vec<f64>>();
-        paired_ratio(&of(runs), &of(reference))
-    };
-    let paid = over(&|run| run.paid) / 3600.0;
-    let means: Vec<f64> = runs.iter().map(mean_latency).collect();
+    let everyone: Vec<&AgentOutcome> = runs.agents.iter().collect();
+    let ratio = |of: fn(&Run) -> f64| paired_ratio(&runs.map(of), &reference.map(of));
+    let paid = average(|run| run.paid) / 3600.0;
+    let speeds: Vec<f64> = runs.agents.iter().filter_map(speed).collect();
     RuleResult {
-        policy: runs
-            .first()
-            .map_or_else(String::new, |run| run.rule.clone()),
+        policy: runs.rule.clone(),
         measures: measures(scenario, &everyone, count, seconds, paid),
-        mean_latency_interval: interval(&means),
-        mean_latency_ratio: ratio(mean_latency),
-        p95_latency_ratio: ratio(p95_latency),
-        stranded_gpu_hours: over(&|run| run.stranded) / 3600.0,
-        moves_per_hour: over(&|run| run.moves as f64) * 3600.0 / seconds,
-        fairness: jain(
-            &agents
-                .iter()
-                .filter_map(|of| speed(of))
-                .collect::<Vec<f64>>(),
-        ),
-        agents: agents.iter().map(agent).collect(),
+        mean_latency_interval: interval(&runs.map(|run| run.mean)),
+        mean_latency_ratio: ratio(|run| run.mean),
+        p95_latency_ratio: ratio(|run| run.p95),
+        stranded_gpu_hours: average(|run| run.stranded) / 3600.0,
+        moves_per_hour: average(|run| run.moves as f64) * 3600.0 / seconds,
+        fairness: jain(&speeds),
+        agents: runs.agents.iter().map(agent).collect(),
     }
 }
 
-fn mean(of: &[&AgentOutcome], measure: fn(&AgentOutcome) -> f64) -> f64 {
-    of.iter().map(|agent| measure(agent)).sum::<f64>() / of.len().max(1) as f64
-}
-
+/// Figures of agents whose outcomes are sums over so many runs, of so many seconds each on average.
 fn measures(
     scenario: &Scenario,
     of: &[&AgentOutcome],
@@ -230,28 +210,8 @@ fn energy(power: Power, gpu_hours: f64, busy: f64) -> f64 {
     (power.idle * gpu_hours + (power.busy - power.idle) * busy) / 1000.0
 }
 
-pub(super) fn merged<'a>(sketches: impl Iterator<Item = &'a Sketch>) -> Sketch {
-    let mut all = Sketch::default();
-    sketches.for_each(|sketch| all.merge(sketch));
-    all
-}
-
-fn latency(run: &Outcome) -> Sketch {
-    merged(run.agents.iter().map(|agent| &agent.latency))
-}
-
-fn mean_latency(run: &Outcome) -> f64 {
-    latency(run).mean().unwrap_or(f64::NAN)
-}
-
-fn p95_latency(run: &Outcome) -> f64 {
-    latency(run).quantile(0.95).unwrap_or(f64::NAN)
-}
-
 /// GPU-seconds of work of a request over its time in the system: 1 when each has a whole idle GPU for itself.
-fn speed(of: &[&AgentOutcome]) -> Option<f64> {
-    let served: u64 = of.iter().map(|agent| agent.served).sum();
-    let busy: f64 = of.iter().map(|agent| agent.busy).sum();
-    let latency = merged(of.iter().map(|agent| &agent.latency)).mean()?;
-    (served > 0 && latency > 0.0).then(|| busy / served as f64 / latency)
+fn speed(of: &AgentOutcome) -> Option<f64> {
+    let latency = of.latency.mean()?;
+    (of.served > 0 && latency > 0.0).then(|| of.busy / of.served as f64 / latency)
 }

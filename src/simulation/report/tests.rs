@@ -3,9 +3,9 @@
 use super::*;
 use crate::simulation::control::Rule;
 use crate::simulation::trust::scenario;
-use crate::simulation::{Outcome, Power, Scenario, run};
+use crate::simulation::{Outcome, Power, Scenario, Sketch, run};
 
-fn compared() -> (Scenario, Vec<Vec<Outcome>>) {
+fn outcomes() -> (Scenario, Vec<Vec<Outcome>>) {
     let mut scenario = scenario(&["a", "b"], 10.0, 3.0, 300.0);
     scenario.latency_target = Some(1.0);
     scenario.price_per_gpu_hour = 2.0;
@@ -25,15 +25,21 @@ fn compared() -> (Scenario, Vec<Vec<Outcome>>) {
     (scenario, outcomes)
 }
 
+fn compared() -> (Scenario, Vec<Runs>) {
+    let (scenario, outcomes) = outcomes();
+    let runs = outcomes.into_iter().map(Runs::from_iter);
+    (scenario, runs.collect())
+}
+
 fn results() -> Results {
-    let (scenario, outcomes) = compared();
+    let (scenario, runs) = compared();
     let described = Described {
         pool: "n/p".to_owned(),
         seconds: 300.0,
         cluster: "one GPU".to_owned(),
         ..Described::default()
     };
-    Results::new(&scenario, described, &outcomes)
+    Results::new(&scenario, described, &runs)
 }
 
 #[test]
@@ -56,6 +62,28 @@ fn rules_are_compared_in_pairs_with_the_first() {
     assert!(
         equal.mean_latency_interval.unwrap().high > equal.measures.mean_latency_seconds.unwrap()
     );
+}
+
+#[test]
+fn runs_are_added_up_and_only_the_first_is_kept_over_time() {
+    let (_, outcomes) = outcomes();
+    let results = results();
+    let runs: Runs = outcomes[0].iter().cloned().collect();
+    assert_eq!(runs.series, outcomes[0][0].series);
+    let rule = &results.results[0];
+    for (i, agent) in rule.agents.iter().enumerate() {
+        let of: Vec<_> = outcomes[0].iter().map(|run| &run.agents[i]).collect();
+        let mut latency = Sketch::default();
+        of.iter().for_each(|agent| latency.merge(&agent.latency));
+        assert_eq!(agent.measures.mean_latency_seconds, latency.mean());
+        assert_eq!(agent.measures.p99_latency_seconds, latency.quantile(0.99));
+        let arrived: u64 = of.iter().map(|agent| agent.arrived).sum();
+        assert_eq!(agent.measures.requests, arrived as f64 / 3.0);
+        let starved = of.iter().map(|agent| agent.starved).fold(0.0, f64::max);
+        assert_eq!(agent.measures.longest_starvation_seconds, starved);
+    }
+    let paid: f64 = outcomes[0].iter().map(|run| run.paid).sum();
+    assert!((rule.measures.gpu_hours - paid / 3.0 / 3600.0).abs() < 1e-12);
 }
 
 #[test]
@@ -113,8 +141,8 @@ fn the_csv_has_the_jsons_names_and_figures() {
 
 #[test]
 fn a_page_has_every_rule_agent_and_figure_and_no_number_that_is_none() {
-    let (_, outcomes) = compared();
-    let page = comparison(&results(), figures(&outcomes));
+    let (_, runs) = compared();
+    let page = comparison(&results(), figures(&runs));
     let names: Vec<&str> = page.figures().map(|f| f.name.as_str()).collect();
     assert_eq!(
         names,
@@ -131,4 +159,23 @@ fn a_page_has_every_rule_agent_and_figure_and_no_number_that_is_none() {
         assert!(html.contains(part), "{part}");
     }
     assert!(!html.contains("NaN") && !html.contains("inf"), "{html}");
+}
+
+#[test]
+fn every_column_is_in_the_legend_with_a_field_that_the_json_has() {
+    let results = results();
+    let text = comparison(&results, Vec::new()).to_markdown(1, "plots");
+    let tables = text.lines().filter(|line| line.starts_with("| rule |") || line.starts_with("| agent | rule |"));
+    let cells = tables.flat_map(|line| line.split('|')).map(str::trim);
+    let mut columns: Vec<&str> = cells.filter(|cell| !matches!(*cell, "" | "agent")).collect();
+    columns.sort_unstable();
+    columns.dedup();
+    let mut told: Vec<&str> = legend::COLUMNS.iter().map(|column| column.0).collect();
+    told.sort_unstable();
+    assert_eq!(columns, told);
+    let json = serde_json::to_value(&results).unwrap();
+    for (column, field, _) in legend::COLUMNS {
+        assert!(json["results"][0].get(field).is_some(), "{column}: {field}");
+    }
+    assert!(text.contains("docs/simulate.md, Columns"));
 }

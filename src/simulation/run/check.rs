@@ -1,4 +1,4 @@
-//! Refuses what cannot be run.
+//! Refuses what cannot be run, with fields as a scenario file names them.
 
 use super::RunError;
 use crate::simulation::{Cluster, Fractions, Nodes, Scenario, Sharing};
@@ -50,17 +50,17 @@ pub(super) fn check(scenario: &Scenario, interval: f64) -> Result<(), RunError> 
         );
     }
     if !amount(scenario.metric_age) {
-        return wrong("metric age", scenario.metric_age, "a time of at least 0");
+        return wrong("metricAge", scenario.metric_age, "a time of at least 0");
     }
-    if !(positive(interval) && scenario.seconds / interval < MOST_TICKS) {
-        return wrong(
-            "interval",
-            interval,
-            "a time above 0, and at most 1e9 decisions in a run",
-        );
+    if !positive(interval) {
+        return wrong("the rule's interval", interval, "a time above 0");
+    }
+    if scenario.seconds / interval >= MOST_TICKS {
+        let expected = format!("at most 1e9 decisions in a run, one every {interval} s");
+        return wrong("seconds", scenario.seconds, &expected);
     }
     for (service, agent) in scenario.services.iter().zip(&scenario.pool.agents) {
-        let field = |name: &str| format!("{name} of agent {}", agent.name);
+        let field = |name: &str| format!("agents.{}.{name}", agent.name);
         if !positive(service.throughput) {
             return wrong(
                 &field("throughput"),
@@ -69,11 +69,11 @@ pub(super) fn check(scenario: &Scenario, interval: f64) -> Result<(), RunError> 
             );
         }
         if service.max_running == 0 {
-            return wrong(&field("max running"), 0, "at least 1");
+            return wrong(&field("maxRunning"), 0, "at least 1");
         }
         for (name, seconds) in [
-            ("cold start", service.cold_start),
-            ("image pull", service.image_pull),
+            ("coldStart", service.cold_start),
+            ("imagePull", service.image_pull),
             ("drain", service.drain),
         ] {
             if !amount(seconds) {
@@ -89,15 +89,15 @@ pub(super) fn check(scenario: &Scenario, interval: f64) -> Result<(), RunError> 
 
 fn shares(fractions: &Fractions) -> Result<(), RunError> {
     if !amount(fractions.lag) {
-        return wrong("lag", fractions.lag, "a time of at least 0");
+        return wrong("cluster.lag", fractions.lag, "a time of at least 0");
     }
     if fractions.gpus.0 == 0 {
-        return wrong("gpus", 0, "more than 0");
+        return wrong("cluster.gpus", 0, "more than 0");
     }
     match fractions.sharing {
         Sharing::TimeSlicing {
             switching_efficiency: e,
-        } if !part(e) => wrong("switching efficiency", e, "above 0 and at most 1"),
+        } if !part(e) => wrong("cluster.switchingEfficiency", e, "above 0 and at most 1"),
         _ => Ok(()),
     }
 }
@@ -105,11 +105,11 @@ fn shares(fractions: &Fractions) -> Result<(), RunError> {
 fn nodes(nodes: &Nodes) -> Result<(), RunError> {
     let e = nodes.switching_efficiency;
     if !part(e) {
-        return wrong("switching efficiency", e, "above 0 and at most 1");
+        return wrong("cluster.switchingEfficiency", e, "above 0 and at most 1");
     }
     let (mut first, mut most) = (0u64, 0u64);
-    for group in &nodes.groups {
-        let field = |name: &str| format!("{name} of nodes {}", group.node.name);
+    for (i, group) in nodes.groups.iter().enumerate() {
+        let field = |name: &str| format!("cluster.groups[{i}].{name}");
         first += u64::from(group.count);
         let Some(elastic) = group.elastic else {
             most += u64::from(group.count);
@@ -120,17 +120,20 @@ fn nodes(nodes: &Nodes) -> Result<(), RunError> {
             let expected = format!("from min ({}) to max ({})", elastic.min, elastic.max);
             return wrong(&field("count"), group.count, &expected);
         }
-        for (name, seconds) in [("provision", elastic.provision), ("idle", elastic.idle)] {
+        for (name, seconds) in [
+            ("elastic.provision", elastic.provision),
+            ("elastic.idle", elastic.idle),
+        ] {
             if !amount(seconds) {
                 return wrong(&field(name), seconds, "a time of at least 0");
             }
         }
     }
     if first == 0 {
-        return wrong("nodes", 0, "at least one that is there at the start");
+        return wrong("cluster.groups", 0, "at least one node that is there at the start");
     }
     if most > 10_000 {
-        return wrong("nodes", most, "at most 10000");
+        return wrong("cluster.groups", most, "at most 10000 nodes");
     }
     Ok(())
 }

@@ -353,10 +353,26 @@ fn agents_that_only_the_trace_or_only_the_pool_has_are_named() {
         .filter_map(|load| Some(load.requests(1).next()?.at))
         .collect();
     assert_eq!(first, [2.0, 1.0]);
-    // A trace that names no agent is each one's.
-    let everyone = trace("arrival_s\n1\n");
-    assert!(everyone.agents.contains_key(EVERYONE));
-    assert!(recorded_loads(&everyone, "t.csv", &["a", "b"], &[], Work::Exponential).is_ok());
+}
+
+#[test]
+fn a_trace_that_names_no_agent_is_the_load_of_an_only_one_and_never_that_of_several() {
+    for text in ["arrival_s\n1\n", "0,1,1,Gamma,1,1\n600,2,1,Gamma,1,1\n"] {
+        let everyone = trace(text);
+        assert!(everyone.agents.contains_key(EVERYONE));
+        let loads = |agents: &[&str]| {
+            recorded_loads(&everyone, "t.csv", agents, &[], Work::Exponential)
+        };
+        assert!(loads(&["a"]).is_ok());
+        let error = loads(&["a", "b"]).unwrap_err().to_string();
+        for part in [
+            "trace is \"t.csv\": names no agent, and the pool has 2 (a, b)",
+            "a column `agent`",
+            "agents.a.arrivals: {type: Trace",
+        ] {
+            assert!(error.contains(part), "{part:?} is not in {error:?}");
+        }
+    }
 }
 
 #[test]

@@ -102,6 +102,9 @@ pub struct Trace {
 /// The one agent of a trace that names none.
 pub const EVERYONE: &str = "*";
 
+/// Longest trace, in seconds: 400 days. Times beyond are no times since its start, but since 1970 or in milliseconds.
+const LONGEST: f64 = 400.0 * 86_400.0;
+
 /// What is read at most.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {

@@ -5,8 +5,8 @@ use std::io::BufRead;
 
 use super::collected::Collected;
 use super::lines::Lines;
-use super::requests::{named, seconds};
-use super::{EVERYONE, Limits, Piece, Recording, TraceError};
+use super::requests::{TOO_LATE, named, seconds};
+use super::{EVERYONE, LONGEST, Limits, Piece, Recording, TraceError};
 
 const RATE: &str = "must be requests a second, a finite number of at least 0";
 
@@ -23,6 +23,9 @@ fn take<R: BufRead>(
     if windows.last().is_some_and(|(last, _)| start <= *last) {
         let right = "is not later than the window before it: the windows of an agent must be sorted by time";
         return Err(lines.wrong("the start", &start.to_string(), right));
+    }
+    if start > LONGEST {
+        return Err(lines.wrong("the start", &start.to_string(), TOO_LATE));
     }
     windows.push((start, rate));
     Ok(())

@@ -10,9 +10,12 @@ use serde_json::Value;
 
 use super::collected::Collected;
 use super::lines::Lines;
-use super::{EVERYONE, Limits, Recorded, Recording, TraceError};
+use super::{EVERYONE, LONGEST, Limits, Recorded, Recording, TraceError};
 
 const SECONDS: &str = "must be seconds since the start of the trace, a finite number of at least 0";
+/// Of a time beyond [`LONGEST`].
+pub(super) const TOO_LATE: &str =
+    "is more than 400 days after the start of the trace: times count from there, not from 1970, and longer traces are not read";
 const TOKENS: &str = "must be a whole number of tokens from 0 to 4294967295";
 
 /// Takes one request; `written` is its time as the file has it.
@@ -28,6 +31,9 @@ fn take<R: BufRead>(
         let right =
             "is earlier than the request before it: the rows of an agent must be sorted by time";
         return Err(lines.wrong(field, written, right));
+    }
+    if request.at > LONGEST {
+        return Err(lines.wrong(field, written, TOO_LATE));
     }
     requests.push(request);
     Ok(())

@@ -225,6 +225,27 @@ const WRONG: [(&str, &[&str]); 35] = [
         "t_s,agent,class,rate_rps\n0,a,a,1\n",
         &["line 1", "not both"],
     ),
+    // Seconds since 1970, and milliseconds.
+    (
+        "arrival_s,agent\n1700000000.5,a\n",
+        &["line 2", "arrival_s is \"1700000000.5\"", "400 days", "not from 1970"],
+    ),
+    (
+        "arrival_s\n5\n34560000\n34560001\n",
+        &["line 4", "arrival_s is \"34560001\"", "400 days"],
+    ),
+    (
+        "t_s,agent,rate_rps\n1700000000,a,1\n1700000600,a,1\n",
+        &["line 2", "1700000000", "400 days"],
+    ),
+    (
+        "TIMESTAMP,ContextTokens,GeneratedTokens\n2023-11-30 00:00:00,1,2\n2025-11-30 00:00:00,1,2\n",
+        &["line 3", "TIMESTAMP is \"2025", "400 days"],
+    ),
+    (
+        "{\"timestamp\": 1700000000000, \"input_length\": 2, \"output_length\": 3}\n",
+        &["line 1", "timestamp is \"1700000000000\"", "400 days"],
+    ),
     ("0,1,1,Pareto,1,1\n", &["line 1", "\"0,1,1,Pareto,1,1\""]),
     (
         "0,1,1,Gamma,1,1\n600,1,1,Pareto,1,1\n",
