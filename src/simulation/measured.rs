@@ -273,6 +273,7 @@ pub fn scenario(trace: &Trace, column: &Column, row: &Row) -> Result<Scenario, I
                 Sharing::Partition
             },
         }),
+        dispatch: None,
         seconds: column.seconds,
         warmup: 0.0,
         metric_age: 0.0,

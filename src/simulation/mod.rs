@@ -29,6 +29,7 @@ mod trust;
 pub mod world;
 
 pub use account::Sketch;
+pub use engine::Dispatch;
 pub use outcome::{AgentOutcome, Outcome, Point, PointOfAgent};
 
 /// Points that a run's series has at most.

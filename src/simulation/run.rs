@@ -72,7 +72,8 @@ pub fn run(
 ) -> Result<Outcome, RunError> {
     let interval = controller.interval();
     check::check(scenario, interval)?;
-    let mut run = Run::new(scenario, interval, seed);
+    let dispatch = scenario.dispatch.unwrap_or(controller.dispatch());
+    let mut run = Run::new(scenario, interval, dispatch, seed);
     let (mut before, mut rounds) = (0.0, 0);
     let end = loop {
         let until = run.next();
@@ -177,9 +178,9 @@ impl Loads {
 }
 
 impl<'a> Run<'a> {
-    fn new(scenario: &'a Scenario, interval: f64, seed: u64) -> Self {
+    fn new(scenario: &'a Scenario, interval: f64, dispatch: Dispatch, seed: u64) -> Self {
         let agents = scenario.services.len();
-        let mut engine = Engine::new(agents, Dispatch::FewestRequests);
+        let mut engine = Engine::new(agents, dispatch);
         let world = World::new(scenario, &mut engine);
         let mut loads = Loads {
             agenda: Agenda::new(agents),
@@ -319,6 +320,7 @@ impl<'a> Run<'a> {
                     finished: counts.finished as f64,
                     running: counts.running as f64,
                     waiting: (counts.present() - counts.running) as f64,
+                    fullest: self.engine.fullest(agent),
                     busy: self.engine.done(now, agent),
                     ..AgentSight::default()
                 }

@@ -1,3 +1,4 @@
+use super::engine::Dispatch;
 use super::load::AgentLoad;
 use crate::api::ValidPool;
 use crate::sharing::Node;
@@ -14,6 +15,8 @@ pub struct Scenario {
     pub loads: Vec<AgentLoad>,
     /// What there is to serve with.
     pub cluster: Cluster,
+    /// Where requests wait for a replica; `None`: as the rule in control brings it along.
+    pub dispatch: Option<Dispatch>,
     /// For how long requests arrive, in seconds; > 0. The run goes on until they are served, at most for as long again.
     pub seconds: f64,
     /// Requests that arrive earlier are served and not counted, in seconds; ≥ 0, below `seconds`.

@@ -310,6 +310,7 @@ pub fn scenario(
         loads: order.iter().map(|i| loads[*i].0.clone()).collect(),
         pool: valid,
         cluster,
+        dispatch: None,
         seconds,
         warmup: 0.0,
         metric_age: 0.0,

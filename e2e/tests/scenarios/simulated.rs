@@ -60,6 +60,7 @@ fn scenario(pool: &AgentPool) -> Scenario {
             }],
             switching_efficiency: 1.0,
         }),
+        dispatch: None,
         seconds: LENGTH,
         warmup: 0.0,
         metric_age: 0.0,

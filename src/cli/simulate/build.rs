@@ -8,7 +8,7 @@ use super::manifest::Manifest;
 use crate::allocation::Policy;
 use crate::simulation::control::Rule;
 use crate::simulation::report::{Described, DescribedLoad};
-use crate::simulation::{Cluster, Power, Scenario, Service};
+use crate::simulation::{Cluster, Dispatch, Power, Scenario, Service};
 use std::path::Path;
 
 /// Requests that a run may have; above, it would take hours.
@@ -79,6 +79,12 @@ pub(super) fn build(
     let offered = rates.iter().zip(&services);
     let offered: f64 = offered.map(|(rate, service)| rate / service.throughput).sum();
     described.cluster += &format!("; offered load {:.2} of {gpus} GPUs", offered / gpus);
+    let dispatch = file.dispatch.map(Dispatch::from);
+    described.cluster += match dispatch {
+        None => "",
+        Some(Dispatch::FewestRequests) => "; requests wait in replicas",
+        Some(Dispatch::OneQueue) => "; requests wait in one queue an agent",
+    };
     for load in &loads {
         described.loads.push(DescribedLoad {
             agent: load.agent.clone(),
@@ -92,6 +98,7 @@ pub(super) fn build(
             services,
             loads,
             cluster,
+            dispatch,
             seconds,
             warmup: file.warmup,
             metric_age: file.metric_age,
@@ -191,4 +198,34 @@ fn rules(given: Option<&[String]>, own: Policy) -> Result<Vec<Rule>, String> {
         return Err("rules: is empty, must name one at least".to_owned());
     }
     Ok(rules)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::super::manifest;
+    use super::*;
+
+    const POOL: &str = "apiVersion: agentpool.dev/v1alpha1\nkind: AgentPool\nmetadata: {name: p}\nspec:\n  mode: Auto\n  \
+        devices: [{name: d, gpus: 2, sharing: {type: WholeGPU}}]\n  agents:\n  - {name: a, workloadRef: {apiVersion: apps/v1, \
+        kind: Deployment, name: a}, minShare: 1, replicas: {max: 2}, model: {requestsPerSecondPerGpu: 5}}\n";
+
+    fn plan(file: &str) -> Plan {
+        let written = serde_yaml::from_str(POOL).unwrap();
+        let manifest = manifest::admit(written, "pool.yaml", &[]).unwrap();
+        let file = serde_yaml::from_str(file).unwrap();
+        build(manifest, &file, "scenario.yaml", Path::new(".")).unwrap()
+    }
+
+    #[test]
+    fn where_requests_wait_is_what_the_file_says_else_left_to_the_rule() {
+        let silent = plan("seconds: 10");
+        assert_eq!(silent.scenario.dispatch, None);
+        assert!(!silent.described.cluster.contains("wait"));
+        let gateway = plan("dispatch: OneQueue");
+        assert_eq!(gateway.scenario.dispatch, Some(Dispatch::OneQueue));
+        assert!(gateway.described.cluster.ends_with("one queue an agent"));
+        let service = plan("dispatch: FewestRequests");
+        assert_eq!(service.scenario.dispatch, Some(Dispatch::FewestRequests));
+    }
 }

@@ -246,6 +246,7 @@ fn scenario(
             lag,
             sharing: Sharing::Partition,
         }),
+        dispatch: None,
         seconds: SECONDS,
         warmup: 0.0,
         metric_age: 0.0,

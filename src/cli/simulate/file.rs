@@ -1,5 +1,6 @@
 //! The scenario file. Its comments are the manual: `docs/simulate.md` is generated from them.
 
+use crate::simulation::Dispatch;
 use crate::simulation::load::{Arrivals, Scaling, Work};
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -29,6 +30,11 @@ pub(super) struct ScenarioFile {
     /// What there is to serve with. Default: where the pool shares whole GPUs, its `gpus` on nodes of 8 at most; else fractions of
     /// its GPUs, because the manifest says neither the memory of a GPU nor its MIG instances. The output says which.
     pub cluster: Option<ClusterFile>,
+    /// Where requests wait for a replica: `FewestRequests` (in the one with the fewest, where they stay: a Service in front of engines
+    /// that queue by themselves) or `OneQueue` (in a queue of their agent, from which a replica takes when it has room: a gateway or an
+    /// activator). Every rule sees what waits, wherever. Default: what the rule brings along, OneQueue with knative and FewestRequests
+    /// with all others. Without nodes it makes no difference.
+    pub dispatch: Option<DispatchFile>,
     /// A trace that has the load of all agents, by name where there are several: a file, a folder, or the name of a folder in
     /// `AGENTPOOL_TRACES`; from the place of this file. Default: the agents' own arrivals.
     pub trace: Option<String>,
@@ -64,6 +70,24 @@ pub(super) struct AgentFile {
     pub drain: Option<f64>,
 }
 
+/// Where requests wait for a replica.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+pub(super) enum DispatchFile {
+    /// In the one with the fewest requests.
+    FewestRequests,
+    /// In a queue of their agent.
+    OneQueue,
+}
+
+impl From<DispatchFile> for Dispatch {
+    fn from(file: DispatchFile) -> Self {
+        match file {
+            DispatchFile::FewestRequests => Self::FewestRequests,
+            DispatchFile::OneQueue => Self::OneQueue,
+        }
+    }
+}
+
 /// Power of a GPU, linear between idle and busy.
 #[derive(Debug, Clone, Copy, PartialEq, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -91,7 +115,7 @@ pub(super) enum ClusterFile {
         /// Speed of a time-sliced GPU that is left while two or more agents are busy; in (0, 1]. Default 1.
         switching_efficiency: Option<f64>,
     },
-    /// Pods on nodes, placed as Kubernetes would.
+    /// Pods on nodes, placed as Kubernetes would, whatever the rule within the GPUs that the pool declares.
     Nodes {
         /// The nodes, by kind; at least one. Required.
         groups: Vec<GroupFile>,

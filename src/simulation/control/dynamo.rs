@@ -6,12 +6,13 @@ use crate::simulation::Scenario;
 
 /// The load loop of NVIDIA Dynamo's planner for each agent, under its GlobalPlanner's ceiling of GPUs.
 ///
-/// Every 5 s, by the thresholds of `optimization_target: throughput` (the default): one replica more when replicas are over-full
-/// (requests that run or wait, in place of KV-cache tokens, above 100 % of those that run at once), one fewer when all are below 60 %;
-/// nothing while replicas that were asked for are not ready. Each request goes to the GlobalPlanner: it grants what stays within the
-/// ceiling, together with what other agents asked for the other way in the last 360 s, the smallest first and the last one in part;
-/// anything else is denied and remembered. There is no priority. The ceiling is the pool's capacity. Source: `components/src/dynamo/
-/// planner/core/load_scaling.py` and `global_planner/orchestrator.py` of ai-dynamo/dynamo (read August 2026).
+/// Every 5 s, by the thresholds of `optimization_target: throughput` (the default): one replica more when any of them is over-full
+/// (requests that run or wait, in place of KV-cache tokens, above 100 % of those that run at once), one fewer when all of them are
+/// below 60 % (`_agg_easy_decision`); nothing while replicas that were asked for are not ready. Each request goes to the GlobalPlanner:
+/// it grants what stays within the ceiling, together with what other agents asked for the other way in the last 360 s, the smallest
+/// first and the last one in part; anything else is denied and remembered. There is no priority. The ceiling is the pool's capacity.
+/// Source: `components/src/dynamo/planner/core/load_scaling.py` and `global_planner/orchestrator.py` of ai-dynamo/dynamo (read August
+/// 2026).
 ///
 /// The knob is the upper threshold; the lower one is 0.6 of it.
 #[derive(Debug, Clone)]
@@ -60,7 +61,8 @@ impl Dynamo {
         if workers == 0 || workers != seen.replicas {
             return None;
         }
-        let full = (seen.running + seen.waiting) / (f64::from(workers) * self.slots[i]);
+        // All are below a threshold where the fullest is.
+        let full = seen.fullest / self.slots[i];
         let (min, max) = pods::bounds(&self.shape, i);
         let wanted = if full > self.target {
             workers.saturating_add(1).min(max)
@@ -152,11 +154,13 @@ mod tests {
     use super::super::rule::tests::{shape, sight};
     use super::*;
 
+    /// Requests that are evenly spread over the ready replicas.
     fn seen(replicas: u32, ready: u32, requests: f64) -> AgentSight {
         AgentSight {
             replicas,
             ready,
             running: requests,
+            fullest: requests / f64::from(ready),
             ..AgentSight::default()
         }
     }
@@ -182,6 +186,23 @@ mod tests {
         assert_eq!(ask(&mut dynamo, 10.0, &[seen(3, 3, 18.0)]), [3]);
         assert_eq!(ask(&mut dynamo, 15.0, &[seen(3, 3, 17.0)]), [2]);
         assert_eq!(ask(&mut dynamo, 20.0, &[seen(1, 1, 0.0)]), [1]);
+    }
+
+    /// Four replicas of ten requests each hold 20: half full in the mean, whoever has them.
+    #[test]
+    fn one_replica_that_is_over_full_asks_for_one_more_and_one_that_is_not_empty_keeps_all() {
+        let mut dynamo = dynamo(&[(1, 8, 1)]);
+        let mut fullest = |now: f64, fullest: f64| {
+            let seen = AgentSight {
+                fullest,
+                ..seen(4, 4, 20.0)
+            };
+            ask(&mut dynamo, now, &[seen])
+        };
+        assert_eq!(fullest(0.0, 11.0), [5], "11, 3, 3 and 3");
+        assert_eq!(fullest(5.0, 10.0), [4], "10, 4, 3 and 3");
+        assert_eq!(fullest(10.0, 6.0), [4], "6, 6, 6 and 2");
+        assert_eq!(fullest(15.0, 5.0), [3], "5 each");
     }
 
     #[test]

@@ -3,7 +3,7 @@ use super::pods;
 use super::rule::{Refusal, Rule};
 use super::{AgentSight, Controller, Sight, Wish};
 use crate::sharing::PoolShape;
-use crate::simulation::Scenario;
+use crate::simulation::{Dispatch, Scenario};
 use std::collections::VecDeque;
 
 /// Knative's pod autoscaler (KPA) for each agent, on concurrency: requests that run or wait, those held by the activator included.
@@ -13,8 +13,16 @@ use std::collections::VecDeque;
 /// panics when the short window wants at least twice the ready pods (`panic-threshold-percentage` 200); then it never scales down, until
 /// that has not been so for a stable window. At most 1000 times the ready pods and at least half of them (`max-scale-up-rate`,
 /// `max-scale-down-rate`). `scale-down-delay` is 0 s, its default. An agent that may have no replica loses the last one 30 s after none
-/// is wanted (`scale-to-zero-grace-period`). Source: `pkg/autoscaler/scaling/autoscaler.go` of knative/serving, knative.dev/docs/serving/
-/// autoscaling/kpa-specific. Simplified: a second's concurrency is read at its end; the real one is the mean over it.
+/// is wanted (`scale-to-zero-grace-period`).
+///
+/// It brings its activator along: requests wait there, in one queue, and go to a pod when that has room. The activator is in the path
+/// while fewer than about 200 requests beside those that are there would find room (`target-burst-capacity`): always, where all
+/// replicas together run fewer than that.
+///
+/// Source: `pkg/autoscaler/scaling/autoscaler.go` and `pkg/activator/net/throttler.go` of knative/serving, knative.dev/docs/serving/
+/// autoscaling/kpa-specific and load-balancing/target-burst-capacity. Simplified: a second's concurrency is read at its end, the real
+/// one is the mean over it; the activator never leaves the path; of pods with room it takes the one with the fewest requests, the real
+/// one the first for limits of up to 3 and else one after the other.
 #[derive(Debug, Clone)]
 pub(super) struct Knative {
     /// Concurrency that a replica is to have, by agent.
@@ -87,6 +95,10 @@ impl Knative {
 impl Controller for Knative {
     fn interval(&self) -> f64 {
         SCRAPE
+    }
+
+    fn dispatch(&self) -> Dispatch {
+        Dispatch::OneQueue
     }
 
     fn decide(&mut self, sight: &Sight<'_>, wish: &mut Wish) {

@@ -22,12 +22,18 @@ pub(super) use rule::tests as rule_tests;
 pub use rule::{Refusal, Rule, RuleError};
 
 use crate::sharing::{Observed, Step};
+use crate::simulation::Dispatch;
 use crate::units::MilliGpus;
 
 /// A rule in control of all agents. What it knows of the pool it was given when it was made.
 pub trait Controller: Send {
     /// Time between two decisions, in seconds; > 0.
     fn interval(&self) -> f64;
+
+    /// Where requests wait under it, unless the scenario says: what it brings along in front of the pods.
+    fn dispatch(&self) -> Dispatch {
+        Dispatch::FewestRequests
+    }
 
     /// Decides at one tick. `wish` is [`Wish::Nothing`] before.
     fn decide(&mut self, sight: &Sight<'_>, wish: &mut Wish);
@@ -57,8 +63,10 @@ pub struct AgentSight {
     pub finished: f64,
     /// Requests that run.
     pub running: f64,
-    /// Requests that wait.
+    /// Requests that wait, in a replica or in front of all of them.
     pub waiting: f64,
+    /// Requests in its fullest replica, running and waiting; what waits in front of all of them counts in equal parts.
+    pub fullest: f64,
     /// GPU-seconds of work that it did.
     pub busy: f64,
     /// Replicas that are asked for; 0 without pods.

@@ -233,15 +233,16 @@ impl Rule {
                  (KEDA 2.21)."
             }
             Self::Knative { .. } => {
-                "A Knative pod autoscaler an agent on concurrency: every 2 s, windows of 60 s and 6 s, panic at 200 % (Knative KPA)."
+                "A Knative pod autoscaler an agent on concurrency: every 2 s, windows of 60 s and 6 s, panic at 200 %; requests wait in its \
+                 activator (Knative KPA)."
             }
             Self::Wva { .. } => {
                 "Floors, then priority times demand, rounded by largest remainder, every 15 s through an autoscaler (llm-d WVA 0.9 with \
                  its limiter and rescale on)."
             }
             Self::Dynamo { .. } => {
-                "One replica more or fewer every 5 s, transfers in pairs under a ceiling of GPUs (NVIDIA Dynamo's load planner and \
-                 GlobalPlanner)."
+                "One replica more when any is over-full and one fewer when all have room, every 5 s, transfers in pairs under a ceiling of \
+                 GPUs (NVIDIA Dynamo's load planner and GlobalPlanner)."
             }
         }
     }

@@ -34,10 +34,10 @@ pub struct ServerId(pub usize);
 /// Where requests of an agent wait.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Dispatch {
-    /// In the server with the fewest requests.
+    /// In the server with the fewest requests, where they stay: a Service in front of engines that queue by themselves.
     #[default]
     FewestRequests,
-    /// In one queue for all servers of the agent, from which each takes when it has room.
+    /// In one queue for all servers of the agent, from which each takes when it has room: a gateway or an activator.
     OneQueue,
 }
 
@@ -402,6 +402,17 @@ impl Engine {
     pub fn load(&self, id: ServerId) -> Option<(usize, usize)> {
         let server = self.servers.get(id.0)?.as_ref()?;
         Some((server.running.len(), server.waiting.len()))
+    }
+
+    /// Requests in the fullest of the servers that take requests of an agent, running and waiting; what waits in front of all of them
+    /// counts in equal parts. 0 where there is no such server.
+    pub fn fullest(&self, agent: usize) -> f64 {
+        let Agent { takers, queue, .. } = &self.agents[agent];
+        let loads = takers.iter().filter_map(|id| self.servers[*id].as_ref());
+        let most = loads.map(Server::load).max();
+        most.map_or(0.0, |most| {
+            most as f64 + queue.len() as f64 / takers.len() as f64
+        })
     }
 
     /// What was counted of an agent.

@@ -170,6 +170,38 @@ fn a_request_goes_where_the_fewest_are_and_waits_in_one_queue_while_nobody_serve
 }
 
 #[test]
+fn in_one_queue_requests_wait_for_whichever_server_has_room_first() {
+    let mut engine = Engine::new(1, Dispatch::OneQueue);
+    let first = engine.start(0.0, server(0, 1.0, 1, &[]));
+    for work in [4.0, 1.0, 2.0] {
+        engine.arrive(0.0, 0, work);
+    }
+    assert_eq!(engine.load(first), Some((1, 0)), "two wait in the queue");
+    let second = engine.start(1.0, server(0, 1.0, 1, &[]));
+    assert_eq!(
+        engine.load(second),
+        Some((1, 0)),
+        "and a new server takes one"
+    );
+    assert_eq!(
+        finish(&mut engine, 1),
+        [(0, 0.0, 1.0, 2.0), (0, 0.0, 0.0, 4.0), (0, 0.0, 2.0, 4.0)]
+    );
+}
+
+#[test]
+fn the_fullest_server_has_its_part_of_what_waits_in_front_of_all() {
+    for (dispatch, fullest) in [(Dispatch::OneQueue, 2.5), (Dispatch::FewestRequests, 3.0)] {
+        let mut engine = Engine::new(2, dispatch);
+        (0..2).for_each(|_| {
+            engine.start(0.0, server(0, 1.0, 2, &[]));
+        });
+        (0..5).for_each(|_| engine.arrive(0.0, 0, 1.0));
+        assert_eq!((engine.fullest(0), engine.fullest(1)), (fullest, 0.0));
+    }
+}
+
+#[test]
 fn a_server_that_retires_finishes_what_it_runs_and_one_that_stops_cuts_it() {
     let mut engine = Engine::new(1, Dispatch::FewestRequests);
     let first = engine.start(0.0, server(0, 1.0, 1, &[]));

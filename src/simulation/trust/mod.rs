@@ -1,6 +1,7 @@
 //! Why a run can be believed: queueing theory, hand-computed schedules, symmetries.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod dispatch;
 mod pods;
 mod runs;
 mod symmetry;
@@ -54,6 +55,7 @@ pub(super) fn scenario(names: &[&str], throughput: f64, rate: f64, seconds: f64)
             lag: 0.0,
             sharing: Sharing::Partition,
         }),
+        dispatch: None,
         seconds,
         warmup: 0.0,
         metric_age: 0.0,

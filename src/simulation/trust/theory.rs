@@ -1,8 +1,9 @@
 //! Queueing theory: means and tails of simulated queues are those of the closed formulas, within confidence intervals of batch means.
 
-use super::super::control::Operator;
+use super::super::control::{Operator, Rule};
 use super::super::engine::{Device, Dispatch, Engine, Finished, ServerSpec};
-use super::super::run;
+use super::super::{Sketch, run};
+use super::dispatch::on_pods;
 use super::*;
 use crate::allocation::Policy;
 
@@ -17,10 +18,14 @@ fn agrees(values: impl Iterator<Item = f64>, exact: f64, narrow: f64) {
     let values: Vec<f64> = values.collect();
     let size = values.len() / BATCHES;
     assert!(size > 100, "{} values", values.len());
-    let means: Vec<f64> = values
-        .chunks_exact(size)
-        .map(|batch| batch.iter().sum::<f64>() / size as f64)
-        .collect();
+    let batches = values.chunks_exact(size);
+    let means = batches.map(|batch| batch.iter().sum::<f64>() / size as f64);
+    means_agree(&means.collect::<Vec<_>>(), exact, narrow);
+}
+
+/// The mean of independent estimates is `exact` within its confidence interval, and the interval is at most `narrow` of it.
+fn means_agree(means: &[f64], exact: f64, narrow: f64) {
+    assert_eq!(means.len(), BATCHES);
     let mean = means.iter().sum::<f64>() / means.len() as f64;
     let variance = means.iter().map(|m| (m - mean).powi(2)).sum::<f64>() / (means.len() - 1) as f64;
     let half = T * (variance / means.len() as f64).sqrt();
@@ -133,21 +138,33 @@ fn m_d_1_waits_half_as_long() {
     agrees(above(waits(), 0.5), 1.0 - 0.4 * (0.6f64 * 0.5).exp(), 0.1);
 }
 
+/// The whole path: four pods on four GPUs behind one queue.
 #[test]
 fn m_m_c_waits_with_the_probability_that_erlang_says() {
-    let mut engine = Engine::new(1, Dispatch::OneQueue);
-    (0..4).for_each(|_| {
-        engine.start(0.0, server(0, 1));
-    });
     let load = 2.8f64; // of 4 servers
-    let served = serve(engine, stream("a", load).map(|(at, work)| (at, 0, work)), 1);
-    let waits = || served.iter().map(|f| f.started - f.arrived);
+    let mut scenario = on_pods(scenario(&["a"], 1.0, load, 2200.0), 4);
+    scenario.dispatch = Some(Dispatch::OneQueue);
+    scenario.warmup = 100.0;
+    let waits: Vec<_> = (1..=BATCHES as u64)
+        .map(|seed| {
+            let mut hold = Rule::Hold.build(&scenario).unwrap();
+            let outcome = run(&scenario, hold.as_mut(), "x", seed, &mut |_| {}).unwrap();
+            assert_eq!(outcome.series.last().unwrap().agents[0].replicas, 4);
+            outcome.agents[0].waiting.clone()
+        })
+        .collect();
+    let each = |of: &dyn Fn(&Sketch) -> Option<f64>| -> Vec<f64> {
+        waits.iter().map(|waits| of(waits).unwrap()).collect()
+    };
     let term = |n: i32| load.powi(n) / (1..=n).map(f64::from).product::<f64>();
     let all_busy = term(4) / (1.0 - load / 4.0);
     let erlang_c = all_busy / ((0..4).map(term).sum::<f64>() + all_busy);
-    agrees(above(waits(), 0.0), erlang_c, 0.1);
-    agrees(waits(), erlang_c / (4.0 - load), 0.15);
-    agrees(above(waits(), 1.0), erlang_c * (-(4.0 - load)).exp(), 0.2);
+    means_agree(&each(&Sketch::mean), erlang_c / (4.0 - load), 0.2);
+    for t in [0.5, 1.5] {
+        // P(wait > t), and so the quantile that t is.
+        let beyond = erlang_c * (-(4.0 - load) * t).exp();
+        means_agree(&each(&|waits| waits.quantile(1.0 - beyond)), t, 0.3);
+    }
 }
 
 #[test]

@@ -79,6 +79,7 @@ fn scenario() -> Result<Scenario> {
         seconds: SECONDS,
         warmup: 0.0,
         metric_age: 0.0,
+        dispatch: None,
         latency_target: None,
         price_per_gpu_hour: 0.0,
         power: None,

@@ -3,7 +3,7 @@ use crate::api::{AgentPool, ValidPool};
 use crate::sharing::{AgentShape, Behavior, Node, PoolShape, Strategy};
 use crate::simulation::control::{AgentSight, Sight, Wish};
 use crate::simulation::load::{AgentLoad, Arrivals, Work};
-use crate::simulation::{Cluster, Fractions, NodeGroup, Nodes, Service, Sharing};
+use crate::simulation::{Cluster, Dispatch, Fractions, NodeGroup, Nodes, Service, Sharing};
 use crate::units::{GpuResource, Priority};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -86,6 +86,7 @@ pub fn scenario(sharing: &str, rates: &[f64], cluster: Cluster) -> Scenario {
         services: vec![service; rates.len()],
         loads: rates.iter().enumerate().map(load).collect(),
         cluster,
+        dispatch: None,
         seconds: 1000.0,
         warmup: 0.0,
         metric_age: 0.0,
@@ -246,29 +247,81 @@ fn round_robin_gives_all_to_one_after_the_other() {
     }
 }
 
-/// Two agents with four GPUs each, of which one needs six: whoever watches moves them.
+/// Two agents with four GPUs each, of which one needs six: whoever watches moves them, wherever requests wait, and also where engines
+/// run eight at once.
 #[test]
 fn every_rule_for_replicas_moves_gpus_to_the_agent_that_needs_them() {
     let mut pods = scenario("{type: WholeGPU}", &[52.0, 8.0], nodes());
-    pods.seconds = 3000.0;
-    let mean = |rule: &Rule| {
-        let mut controller = rule.build(&pods).unwrap();
+    pods.seconds = 2000.0;
+    for (dispatch, at_once) in [
+        (Dispatch::FewestRequests, 1),
+        (Dispatch::OneQueue, 1),
+        (Dispatch::FewestRequests, 8),
+        (Dispatch::OneQueue, 8),
+    ] {
+        pods.dispatch = Some(dispatch);
+        for service in &mut pods.services {
+            service.max_running = at_once;
+        }
+        let mean = |rule: &Rule| {
+            let mut controller = rule.build(&pods).unwrap();
+            let outcome =
+                crate::simulation::run(&pods, controller.as_mut(), rule.name(), 1, &mut |_| {});
+            let outcome = outcome.unwrap_or_else(|e| panic!("{rule}: {e}"));
+            (outcome.agents[0].latency.mean().unwrap(), outcome.moves)
+        };
+        let (held, moves) = mean(&Rule::Hold);
+        assert_eq!(moves, 0);
+        for rule in [
+            "static-proportional",
+            "hpa",
+            "keda",
+            "knative",
+            "wva",
+            "dynamo",
+        ] {
+            let (moved, moves) = mean(&Rule::parse(rule).unwrap());
+            assert!(
+                moved < held / 2.0 && moves > 0,
+                "{rule}, {dispatch:?}, {at_once}: {moved} of {held}"
+            );
+        }
+    }
+}
+
+#[test]
+fn knative_alone_brings_a_queue_in_front_of_its_pods_along() {
+    let pods = scenario("{type: WholeGPU}", &[1.0, 1.0], nodes());
+    for rule in Rule::ALL {
+        let Ok(controller) = rule.build(&pods) else {
+            continue;
+        };
+        let expected = match rule {
+            Rule::Knative { .. } => Dispatch::OneQueue,
+            _ => Dispatch::FewestRequests,
+        };
+        assert_eq!(controller.dispatch(), expected, "{rule}");
+    }
+}
+
+/// Both agents need all eight GPUs of the node, and the pool declares six.
+#[test]
+fn no_rule_goes_beyond_the_gpus_that_the_pool_declares() {
+    let mut pods = scenario("{type: WholeGPU}", &[90.0, 90.0], nodes());
+    pods.seconds = 600.0;
+    pods.pool.shape.declared_gpus = Some(MilliGpus::whole(6));
+    for rule in Rule::ALL {
+        let Ok(mut controller) = rule.build(&pods) else {
+            continue;
+        };
         let outcome =
             crate::simulation::run(&pods, controller.as_mut(), rule.name(), 1, &mut |_| {});
         let outcome = outcome.unwrap_or_else(|e| panic!("{rule}: {e}"));
-        (outcome.agents[0].latency.mean().unwrap(), outcome.moves)
-    };
-    let (held, moves) = mean(&Rule::Hold);
-    assert_eq!(moves, 0);
-    for rule in [
-        "static-proportional",
-        "hpa",
-        "keda",
-        "knative",
-        "wva",
-        "dynamo",
-    ] {
-        let (moved, moves) = mean(&Rule::parse(rule).unwrap());
-        assert!(moved < held / 2.0 && moves > 0, "{rule}: {moved} of {held}");
+        let most = |agents: &[crate::simulation::PointOfAgent]| {
+            agents.iter().map(|agent| agent.share).sum::<f64>()
+        };
+        let held = outcome.series.iter().map(|point| most(&point.agents));
+        let held = held.fold(0.0, f64::max);
+        assert!((5.0..=6.0).contains(&held), "{rule}: {held}");
     }
 }

@@ -1,6 +1,6 @@
 //! Nodes: what fits where, which device a pod gets, which nodes are on.
 
-use crate::sharing::{self, Node, Strategy};
+use crate::sharing::{self, Node, PoolShape, Strategy};
 use crate::simulation::{Elastic, NodeGroup};
 use crate::units::{GpuResource, Mebibytes, MilliGpus};
 use std::collections::BTreeMap;
@@ -44,6 +44,43 @@ struct Machine {
 pub(super) struct Machines {
     machines: Vec<Machine>,
     pub devices: Vec<Device>,
+    budget: Budget,
+}
+
+/// GPUs that the pool's pods may hold, as a quota would have it: whoever is in control, those that go included.
+#[derive(Debug, Clone)]
+struct Budget {
+    /// What the pool declares; `None`: whatever there is, also where tokens of time-sliced GPUs are no parts of GPUs.
+    most: Option<MilliGpus>,
+    spent: MilliGpus,
+}
+
+impl Budget {
+    fn of(shape: &PoolShape) -> Self {
+        Self {
+            most: match shape.strategy {
+                Strategy::TimeSlicing { .. } => None,
+                Strategy::WholeGpu | Strategy::Mig => shape.declared_gpus,
+            },
+            spent: MilliGpus::ZERO,
+        }
+    }
+
+    fn allows(&self, more: MilliGpus) -> bool {
+        self.most.is_none_or(|most| self.spent + more <= most)
+    }
+}
+
+/// GPUs that a pod with these requests holds on a node.
+fn size(node: &Node, requests: &BTreeMap<GpuResource, u32>) -> MilliGpus {
+    let each = |(resource, count): (&GpuResource, &u32)| {
+        let one = match resource.mig_profile() {
+            Some(_) => sharing::instance(node, resource).0,
+            None => MilliGpus::ONE,
+        };
+        one * u64::from(*count)
+    };
+    requests.iter().map(each).sum()
 }
 
 fn held(map: &BTreeMap<GpuResource, u32>, resource: &GpuResource) -> u32 {
@@ -52,10 +89,11 @@ fn held(map: &BTreeMap<GpuResource, u32>, resource: &GpuResource) -> u32 {
 
 impl Machines {
     /// The nodes of these groups; those beyond `count` are off.
-    pub fn new(groups: &[NodeGroup], strategy: &Strategy) -> Self {
+    pub fn new(groups: &[NodeGroup], shape: &PoolShape) -> Self {
         let mut all = Self {
             machines: Vec::new(),
             devices: Vec::new(),
+            budget: Budget::of(shape),
         };
         for (group, spec) in groups.iter().enumerate() {
             let most = spec.elastic.map_or(spec.count, |e| e.max.max(spec.count));
@@ -81,7 +119,7 @@ impl Machines {
                         used: BTreeMap::new(),
                         pulled: Vec::new(),
                     },
-                    strategy,
+                    &shape.strategy,
                 );
             }
         }
@@ -111,7 +149,8 @@ impl Machines {
         self.machines.push(machine);
     }
 
-    /// Binds a pod: the node, its devices, and when the node is ready; `None` when it fits nowhere.
+    /// Binds a pod: the node, its devices, and when the node is ready; `None` when it fits nowhere, or the pool would hold more GPUs
+    /// than it declares.
     ///
     /// Nodes that are there come first, then those that can come. Pods that hold devices alone go where least is free, so that nodes
     /// become empty; pods that take turns go where most is free. On a node a pod gets the devices with the fewest residents, the first
@@ -142,8 +181,10 @@ impl Machines {
         let candidates = self.machines.iter().enumerate();
         let (at, _) = candidates
             .filter(|(_, m)| m.node.schedulable && fits(m))
+            .filter(|(_, m)| self.budget.allows(size(&m.node, requests)))
             .min_by_key(|(i, m)| (order(m), *i))?;
         let machine = &mut self.machines[at];
+        self.budget.spent += size(&machine.node, requests);
         let ready = match machine.presence {
             Presence::On { ready, .. } => ready.max(now),
             Presence::Off => now + machine.elastic.map_or(0.0, |(_, e)| e.provision),
@@ -172,6 +213,10 @@ impl Machines {
         devices: &[usize],
     ) {
         let machine = &mut self.machines[at];
+        self.budget.spent = self
+            .budget
+            .spent
+            .saturating_sub(size(&machine.node, requests));
         for (resource, count) in requests {
             if let Some(used) = machine.used.get_mut(resource) {
                 *used -= (*count).min(*used);

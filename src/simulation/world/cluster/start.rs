@@ -17,7 +17,7 @@ const ROUNDS: usize = 10_000;
 impl Cluster {
     /// A cluster in which the pool has settled with equal shares, whatever rule takes control then.
     pub fn new(pool: &ValidPool, services: &[Service], nodes: &Nodes) -> Self {
-        let machines = Machines::new(&nodes.groups, &pool.shape.strategy);
+        let machines = Machines::new(&nodes.groups, &pool.shape);
         let workload = |(i, template): (usize, BTreeMap<GpuResource, u32>)| Workload {
             replicas: pool.shape.agents[i].min_replicas,
             rollout: match pool.agents[i].kind {

@@ -176,6 +176,52 @@ fn elastic_nodes_come_when_a_pod_needs_them_and_go_when_none_does() {
 }
 
 #[test]
+fn pods_never_hold_more_gpus_than_the_pool_declares_whatever_the_nodes_have() {
+    let mut pool = pool("{type: WholeGPU}", &[("a", 8), ("b", 8)]);
+    pool.shape.declared_gpus = Some(MilliGpus(5500));
+    let mut cluster = Cluster::new(&pool, &services(2), &group(8, 1, None));
+    let held = |cluster: &Cluster| (cluster.held(0), cluster.held(1));
+    assert_eq!(held(&cluster), (3.0, 2.0), "all five of five and a half");
+    cluster.apply(0.0, &Wish::Replicas(vec![8, 8])).unwrap();
+    assert_eq!(held(&cluster), (3.0, 2.0), "three GPUs stay free");
+    cluster.happened();
+    cluster.apply(1.0, &Wish::Replicas(vec![1, 8])).unwrap();
+    assert_eq!(held(&cluster), (3.0, 2.0), "those that go count");
+    next(&mut cluster);
+    assert_eq!(held(&cluster), (1.0, 4.0));
+}
+
+#[test]
+fn nodes_do_not_come_for_pods_beyond_the_declared_gpus() {
+    let elastic = Elastic {
+        min: 1,
+        max: 4,
+        provision: 60.0,
+        idle: 120.0,
+    };
+    let mut pool = pool("{type: WholeGPU}", &[("a", 8)]);
+    pool.shape.declared_gpus = Some(MilliGpus::whole(3));
+    let mut cluster = Cluster::new(&pool, &services(1), &group(1, 1, Some(elastic)));
+    cluster.apply(0.0, &Wish::Replicas(vec![8])).unwrap();
+    assert_eq!((cluster.held(0), cluster.paid()), (3.0, 3.0));
+}
+
+#[test]
+fn mig_instances_count_by_their_part_of_a_gpu() {
+    let profile = GpuResource::parse("nvidia.com/mig-1g.10gb").unwrap();
+    let mut nodes = group(1, 1, None);
+    nodes.groups[0].node.allocatable = BTreeMap::from([(profile, 7)]);
+    let mut pool = pool("{type: MIG}", &[("a", 7)]);
+    pool.shape.declared_gpus = Some(MilliGpus(500));
+    let mut cluster = Cluster::new(&pool, &services(1), &nodes);
+    cluster.apply(0.0, &Wish::Replicas(vec![7])).unwrap();
+    assert!(
+        (cluster.held(0) - 3.0 * 0.142).abs() < 1e-9,
+        "a fourth would make 568 thousandths"
+    );
+}
+
+#[test]
 fn shares_are_refused_where_there_are_pods() {
     let pool = pool("{type: WholeGPU}", &[("a", 8)]);
     let mut cluster = Cluster::new(&pool, &services(1), &group(2, 1, None));
