@@ -64,9 +64,9 @@ fn dialects(metrics: &ValidMetrics) -> Dialects {
 fn settings(pool: &ValidPool) -> Settings {
     let longest = pool.pace.window.max(LONGEST_WINDOW);
     if pool.prometheus.is_none() {
-        return Settings::new(pool.interval, longest);
+        return Settings::new(pool.interval, pool.pace.window, longest);
     }
-    Settings::of_server(pool.interval.max(QUERY_EVERY), longest)
+    Settings::of_server(pool.interval.max(QUERY_EVERY), pool.pace.window, longest)
 }
 
 impl Readings {
@@ -82,13 +82,16 @@ impl Readings {
                     && r.interval == pool.interval
                     && r.queried == pool.prometheus.is_some()
             });
-            let reading = before.unwrap_or_else(|| Reading {
+            let settings = settings(pool);
+            let mut reading = before.unwrap_or_else(|| Reading {
                 metrics: agent.metrics.clone(),
                 dialects: Arc::new(dialects(&agent.metrics)),
-                tracker: Tracker::new(settings(pool)),
+                tracker: Tracker::new(settings),
                 interval: pool.interval,
                 queried: pool.prometheus.is_some(),
             });
+            // The window may have been declared anew; what was measured holds all the same.
+            reading.tracker.remember_over(settings.memory);
             self.agents.insert(agent.name.clone(), reading);
         }
     }

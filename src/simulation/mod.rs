@@ -15,7 +15,6 @@ pub mod bounds;
 pub mod control;
 pub mod engine;
 pub mod load;
-pub mod measured;
 mod outcome;
 pub mod paper;
 pub mod report;

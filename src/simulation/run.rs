@@ -70,10 +70,8 @@ pub fn run(
     seed: u64,
     progress: &mut dyn FnMut(f64),
 ) -> Result<Outcome, RunError> {
-    let interval = controller.interval();
-    check::check(scenario, interval)?;
-    let dispatch = scenario.dispatch.unwrap_or(controller.dispatch());
-    let mut run = Run::new(scenario, interval, dispatch, seed);
+    check::check(scenario, controller.interval())?;
+    let mut run = Run::new(scenario, controller, seed);
     let (mut before, mut rounds) = (0.0, 0);
     let end = loop {
         let until = run.next();
@@ -95,12 +93,13 @@ pub fn run(
             run.end_at = f64::INFINITY;
         }
         run.world.advance(until, &mut run.engine);
+        run.wake(until);
         run.grant();
         if until >= run.warmup_at {
             run.begin(until);
         }
         run.measure(until);
-        if until >= run.tick_at() {
+        if until >= run.tick_at().min(run.woken_at) {
             run.decide(until, controller)?;
             run.grant();
         }
@@ -137,6 +136,11 @@ struct Run<'a> {
     ticks: u64,
     measured: u64,
     sights: VecDeque<Vec<AgentSight>>,
+    /// What the last tick saw; nothing before the first.
+    seen: Vec<AgentSight>,
+    /// Whether the rule decides when a pod has changed, and since when it is to; infinite while it is not.
+    wakes: bool,
+    woken_at: f64,
     granted: Vec<Granted>,
     /// When the warm-up ends; infinite afterwards.
     warmup_at: f64,
@@ -178,9 +182,9 @@ impl Loads {
 }
 
 impl<'a> Run<'a> {
-    fn new(scenario: &'a Scenario, interval: f64, dispatch: Dispatch, seed: u64) -> Self {
+    fn new(scenario: &'a Scenario, controller: &dyn Controller, seed: u64) -> Self {
         let agents = scenario.services.len();
-        let mut engine = Engine::new(agents, dispatch);
+        let mut engine = Engine::new(agents, scenario.dispatch.unwrap_or(controller.dispatch()));
         let world = World::new(scenario, &mut engine);
         let mut loads = Loads {
             agenda: Agenda::new(agents),
@@ -206,10 +210,13 @@ impl<'a> Run<'a> {
             world,
             tally: Tally::new(agents, scenario.seconds, scenario.warmup, target),
             loads,
-            interval,
+            interval: controller.interval(),
             ticks: 1,
             measured: 1,
             sights: VecDeque::new(),
+            seen: Vec::new(),
+            wakes: controller.wakes(),
+            woken_at: f64::INFINITY,
             granted: vec![Granted::default(); agents],
             warmup_at: scenario.warmup,
             end_at: scenario.seconds,
@@ -233,6 +240,7 @@ impl<'a> Run<'a> {
         let limit = 2.0 * self.scenario.seconds;
         let dues = [
             self.tick_at(),
+            self.woken_at,
             self.measure_at(),
             self.world.next(),
             self.tally.series.next(),
@@ -260,6 +268,7 @@ impl<'a> Run<'a> {
                 if self.world.is_drained(finished.server, &self.engine) {
                     self.charge(now);
                     self.world.served(now, finished.server, &mut self.engine);
+                    self.wake(now);
                     self.grant();
                     return Ok(Pause::Changed);
                 }
@@ -331,18 +340,31 @@ impl<'a> Run<'a> {
         }
     }
 
+    /// A rule that wakes is to decide when a pod has changed.
+    fn wake(&mut self, now: f64) {
+        if self.wakes && self.world.take_news() {
+            self.woken_at = now;
+        }
+    }
+
     fn decide(&mut self, now: f64, controller: &mut dyn Controller) -> Result<(), RunError> {
-        self.ticks += 1;
-        let Some(mut agents) = self.sights.pop_front() else {
+        self.woken_at = f64::INFINITY;
+        let is_tick = now >= self.tick_at();
+        if is_tick {
+            self.ticks += 1;
+            self.seen = self.sights.pop_front().unwrap_or_default();
+        }
+        if self.seen.is_empty() {
             return Ok(());
-        };
+        }
         let rule = |sight: &Sight<'_>| {
             let mut wish = Wish::Nothing;
             controller.decide(sight, &mut wish);
             wish
         };
         self.world
-            .decide(now, &mut agents, &mut self.engine, rule)?;
+            .decide(now, is_tick, &mut self.seen, &mut self.engine, rule)?;
+        self.wake(now);
         Ok(())
     }
 

@@ -45,14 +45,15 @@ pub struct Settings {
     pub unready_grace: Duration,
     /// Fraction of the expected pods that must be fresh for the load to count as known; in (0, 1].
     pub min_coverage: f64,
-    /// Time constant of a pod's last known rate.
+    /// Time constant of a pod's last known rate: the averaging window, so that what is assumed of a pod is as quick and as calm
+    /// as what is measured.
     pub memory: Duration,
 }
 
 impl Settings {
-    /// The settings for pods that are sampled every `interval`, and windows up to `longest_window`: stale after five
-    /// missed samples and 5 s at least, frozen after 60 s, half of the pods enough.
-    pub fn new(interval: Duration, longest_window: Duration) -> Self {
+    /// The settings for pods that are sampled every `interval`, averaged over `window` as a rule and over `longest_window` at
+    /// most: stale after five missed samples and 5 s at least, frozen after 60 s, half of the pods enough.
+    pub fn new(interval: Duration, window: Duration, longest_window: Duration) -> Self {
         Self {
             interval,
             longest_window: longest_window.clamp(interval, Duration::from_secs(86_400)),
@@ -60,18 +61,18 @@ impl Settings {
             frozen_after: (interval * 5).max(Duration::from_secs(60)),
             unready_grace: Duration::from_secs(30),
             min_coverage: 0.5,
-            memory: Duration::from_secs(60),
+            memory: window.max(interval),
         }
     }
 
     /// The settings for a metrics server that is asked every `interval` but scrapes at a pace of its own, commonly every
-    /// 15 s to 60 s: stale after 90 s, frozen after 3 minutes.
-    pub fn of_server(interval: Duration, longest_window: Duration) -> Self {
+    /// 15 s to 60 s: stale after 90 s, frozen after 3 minutes, and a rate is remembered over two of its scrapes at least.
+    pub fn of_server(interval: Duration, window: Duration, longest_window: Duration) -> Self {
         Self {
             stale_after: (interval * 5).max(Duration::from_secs(90)),
             frozen_after: (interval * 5).max(Duration::from_secs(180)),
-            memory: Duration::from_secs(120),
-            ..Self::new(interval, longest_window)
+            memory: window.max(Duration::from_secs(120)),
+            ..Self::new(interval, window, longest_window)
         }
     }
 }
@@ -183,6 +184,11 @@ impl Tracker {
             tick: None,
             covered: Duration::ZERO,
         }
+    }
+
+    /// Remembers the rates of pods over this time from now on. What was seen stays.
+    pub fn remember_over(&mut self, memory: Duration) {
+        self.settings.memory = memory;
     }
 
     /// Takes one tick: the pods that exist, and what reading them gave, by pod uid. Results of pods that do not exist are

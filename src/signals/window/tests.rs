@@ -32,7 +32,7 @@ type Outcome = Result<PodSample, Problem>;
 
 impl Driver {
     fn new() -> Self {
-        let mut settings = Settings::new(SECOND, Duration::from_secs(120));
+        let mut settings = Settings::new(SECOND, WINDOW, Duration::from_secs(120));
         settings.stale_after = at(3.0);
         Self {
             tracker: Tracker::new(settings),

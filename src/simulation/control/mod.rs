@@ -35,7 +35,12 @@ pub trait Controller: Send {
         Dispatch::FewestRequests
     }
 
-    /// Decides at one tick. `wish` is [`Wish::Nothing`] before.
+    /// Whether it decides between its ticks too, as soon as a pod serves or is gone, on what was measured last.
+    fn wakes(&self) -> bool {
+        false
+    }
+
+    /// Decides once. `wish` is [`Wish::Nothing`] before.
     fn decide(&mut self, sight: &Sight<'_>, wish: &mut Wish);
 }
 
@@ -44,6 +49,8 @@ pub trait Controller: Send {
 pub struct Sight<'a> {
     /// Seconds since the start of the run.
     pub now: f64,
+    /// Whether this is a tick: what was measured is new. Else a pod woke the rule, see [`Controller::wakes`].
+    pub is_tick: bool,
     /// GPUs that are there.
     pub capacity: MilliGpus,
     /// From a decision until it is in force, in seconds, as far as it is known.

@@ -13,7 +13,8 @@ use std::time::Duration;
 const LONGEST_WINDOW: u64 = 4 * 3600;
 
 /// One of the operator's policies, as the operator would run it for a pool: load by conservation over the pace's window, the pace
-/// slowed down to the lag, `allocation::allocate`, and where there are pods `sharing::plan` with its tolerance and windows. Until half a window was seen, load is unknown, and agents keep what they have.
+/// slowed down to the lag, `allocation::allocate`, and where there are pods `sharing::plan` with its tolerance and windows, at every
+/// tick and whenever a pod serves or is gone. Until half a window was seen, load is unknown, and agents keep what they have.
 #[derive(Debug, Clone)]
 pub struct Operator {
     pool: ValidPool,
@@ -33,7 +34,7 @@ impl Operator {
     pub fn new(pool: &ValidPool, policy: Policy, metric_age: f64) -> Self {
         let longest = pool.pace.window.max(Duration::from_secs(LONGEST_WINDOW));
         let uid: Arc<str> = "engine".into();
-        let mut settings = Settings::new(pool.interval, longest);
+        let mut settings = Settings::new(pool.interval, pool.pace.window, longest);
         // A simulated metrics server is late, never broken.
         settings.stale_after += seconds(metric_age);
         settings.frozen_after = Duration::MAX;
@@ -69,13 +70,17 @@ impl Operator {
         }
     }
 
-    fn load(&mut self, i: usize, now: Duration, window: Duration, agent: &AgentSight) -> Load {
+    fn measure(&mut self, now: Duration, agents: &[AgentSight]) {
         let at = now.saturating_sub(seconds(self.metric_age));
-        let sample = PodSample::new(agent.finished, agent.running, agent.waiting, at);
-        let tracker = &mut self.trackers[i];
-        let samples = [(&*self.engine.uid, Ok(sample))];
-        tracker.observe(now, std::slice::from_ref(&self.engine), samples);
-        tracker.signal(now, window).load
+        for (tracker, agent) in self.trackers.iter_mut().zip(agents) {
+            let sample = PodSample {
+                // Tokens are processed as work is done: where nothing arrived and nothing finished, that says so.
+                tokens: Some(agent.busy),
+                ..PodSample::new(agent.finished, agent.running, agent.waiting, at)
+            };
+            let samples = [(&*self.engine.uid, Ok(sample))];
+            tracker.observe(now, std::slice::from_ref(&self.engine), samples);
+        }
     }
 }
 
@@ -84,15 +89,21 @@ impl Controller for Operator {
         self.pool.interval.as_secs_f64()
     }
 
+    fn wakes(&self) -> bool {
+        true
+    }
+
     fn decide(&mut self, sight: &Sight<'_>, wish: &mut Wish) {
         let pace = self.pace(sight.lag);
         let now = seconds(sight.now);
         let window = self.policy.window(pace, self.pool.interval);
-        let loads: Vec<Load> = sight
-            .agents
+        if sight.is_tick {
+            self.measure(now, sight.agents);
+        }
+        let loads: Vec<Load> = self
+            .trackers
             .iter()
-            .enumerate()
-            .map(|(i, agent)| self.load(i, now, window, agent))
+            .map(|tracker| tracker.load(now, window).0)
             .collect();
         let survey = sight
             .observed

@@ -31,7 +31,13 @@ fn node(resource: GpuResource, count: u32, gpus: u32) -> Node {
 }
 
 /// The agents of [`scenario`] on one node of whole GPUs.
-fn whole(names: &[&str], gpus: u32, throughput: f64, rate: f64, seconds: f64) -> Scenario {
+pub(super) fn whole(
+    names: &[&str],
+    gpus: u32,
+    throughput: f64,
+    rate: f64,
+    seconds: f64,
+) -> Scenario {
     let mut scenario = scenario(names, throughput, rate, seconds);
     for service in &mut scenario.services {
         service.cold_start = 5.0;
@@ -104,7 +110,54 @@ fn replicas_follow_a_step_of_load_and_that_pays() {
         (moved.paid / moved.seconds - 8.0).abs() < 1e-9,
         "the node is paid for"
     );
-    assert!(moved.stranded > 0.0 && moved.stranded < 0.1 * moved.paid);
+    assert!(
+        moved.stranded.abs() < 1e-9 * moved.paid,
+        "a GPU that is free is given away at once: {}",
+        moved.stranded
+    );
+}
+
+#[test]
+fn who_wakes_decides_when_a_pod_is_gone_and_when_one_serves_and_who_does_not_at_ticks_alone() {
+    struct Diary {
+        wakes: bool,
+        entries: Vec<(f64, bool)>,
+    }
+    impl Controller for Diary {
+        fn interval(&self) -> f64 {
+            20.0
+        }
+
+        fn wakes(&self) -> bool {
+            self.wakes
+        }
+
+        fn decide(&mut self, sight: &Sight<'_>, wish: &mut Wish) {
+            if self.entries.is_empty() {
+                *wish = Wish::Replicas(vec![3, 5]);
+            }
+            self.entries.push((sight.now, sight.is_tick));
+        }
+    }
+    let scenario = whole(&["a", "b"], 8, 10.0, 10.0, 50.0);
+    let entries = |wakes| {
+        let entries = Vec::new();
+        let mut diary = Diary { wakes, entries };
+        under(&scenario, &mut diary);
+        diary.entries
+    };
+    let [
+        (20.0, true),
+        (gone, false),
+        (serves, false),
+        (40.0, true),
+        ..,
+    ] = entries(true)[..]
+    else {
+        panic!("{:?}", entries(true));
+    };
+    assert!(gone < 35.0 && (serves - gone - 5.0).abs() < 1e-9);
+    assert!(entries(false).iter().all(|(_, is_tick)| *is_tick));
 }
 
 #[test]

@@ -76,6 +76,14 @@ impl World {
         }
     }
 
+    /// Whether a pod has begun to serve or gone since this was last asked.
+    pub fn take_news(&mut self) -> bool {
+        match self {
+            Self::Shares(_) => false,
+            Self::Pods(pods) => pods.take_news(),
+        }
+    }
+
     /// Shows a rule what is there, and does what it wishes. `agents` is what was measured; the rest is added.
     ///
     /// # Errors
@@ -83,6 +91,7 @@ impl World {
     pub fn decide(
         &mut self,
         now: f64,
+        is_tick: bool,
         agents: &mut [AgentSight],
         engine: &mut Engine,
         rule: impl FnOnce(&Sight<'_>) -> Wish,
@@ -94,6 +103,7 @@ impl World {
                 }
                 let wish = rule(&Sight {
                     now,
+                    is_tick,
                     capacity: shares.gpus(),
                     lag: shares.lag(),
                     agents,
@@ -113,6 +123,7 @@ impl World {
                 }
                 let wish = rule(&Sight {
                     now,
+                    is_tick,
                     capacity: survey.capacity,
                     lag: pods.lag(),
                     agents,

@@ -22,6 +22,8 @@ pub(in crate::simulation) struct Pods {
     /// Servers whose pods go as soon as they are idle.
     retiring: BTreeMap<ServerId, PodId>,
     lag: Lag,
+    /// A pod has begun to serve or gone since it was last asked.
+    news: bool,
 }
 
 impl Pods {
@@ -42,6 +44,7 @@ impl Pods {
             servers: BTreeMap::new(),
             retiring: BTreeMap::new(),
             lag: Lag::new(pool.declared_lag),
+            news: false,
         };
         pods.follow(0.0, engine, false);
         pods
@@ -68,6 +71,7 @@ impl Pods {
                 devices,
                 startup,
             } => {
+                self.news = true;
                 let spec = self.spec(agent, devices);
                 self.servers.insert(pod, engine.start(now, spec));
                 if learns {
@@ -84,6 +88,7 @@ impl Pods {
                 self.served(now, server, engine);
             }
             Happening::Gone { pod } => {
+                self.news = true;
                 if let Some(server) = self.servers.remove(&pod) {
                     self.retiring.remove(&server);
                     engine.stop(now, server);
@@ -143,6 +148,11 @@ impl Pods {
         self.cluster.apply(now, wish)?;
         self.follow(now, engine, true);
         Ok(())
+    }
+
+    /// Whether a pod has begun to serve or gone since this was last asked.
+    pub fn take_news(&mut self) -> bool {
+        std::mem::take(&mut self.news)
     }
 
     /// What the operator would see.

@@ -81,7 +81,7 @@ fn uid(index: usize) -> String {
 fn tracker() -> Tracker {
     Tracker::new(Settings {
         stale_after: Duration::from_secs(3),
-        ..Settings::new(SECOND, Duration::from_secs(60))
+        ..Settings::new(SECOND, Duration::from_secs(60), Duration::from_secs(60))
     })
 }
 

@@ -86,7 +86,7 @@ fn a_server_that_repeats_its_last_sample_is_fresh_until_the_next_is_overdue() {
     let mut driver = Driver::new();
     driver.tracker = Tracker::new(Settings {
         stale_after: at(35.0),
-        ..Settings::new(SECOND, at(120.0))
+        ..Settings::new(SECOND, WINDOW, at(120.0))
     });
     let window = at(60.0);
     let mut last = sample(0.0, 0.0, 0.0).unwrap();
@@ -182,7 +182,7 @@ fn requests_that_an_engine_drops_make_no_negative_rate() {
 #[test]
 fn one_sample_alone_is_no_evidence_of_an_idle_agent() {
     let mut driver = Driver::new();
-    driver.tracker = Tracker::new(Settings::of_server(SECOND, at(120.0)));
+    driver.tracker = Tracker::new(Settings::of_server(SECOND, WINDOW, at(120.0)));
     let first = PodSample::new(0.0, 0.0, 0.0, driver.now);
     for tick in 0..60 {
         driver.now += SECOND;
@@ -200,6 +200,40 @@ fn one_sample_alone_is_no_evidence_of_an_idle_agent() {
             );
         } else {
             assert_near(rate(&signal), 4.0);
+        }
+    }
+}
+
+#[test]
+fn a_clock_that_runs_half_as_fast_halves_every_rate_that_is_measured_or_assumed() {
+    let loads = |times: u32| -> Vec<Load> {
+        let (interval, window) = (SECOND * times, WINDOW * times);
+        let mut tracker = Tracker::new(Settings::new(interval, window, window));
+        let mut finished = 0.0;
+        let tick = |tick: u32| {
+            let now = interval * tick;
+            finished += f64::from(tick % 7);
+            let sample = Ok(PodSample::new(finished, 1.0, 0.0, now));
+            // b is silent now and then: what it gets meanwhile is assumed.
+            let silent = Err(Problem::Timeout);
+            let b = if tick % 20 < 16 { sample } else { silent };
+            let pods = [pod("a", true), pod("b", true)];
+            tracker.observe(now, &pods, [("a", sample), ("b", b)]);
+            tracker.load(now, window).0
+        };
+        (1..60).map(tick).collect()
+    };
+    let per_second = |load: Load| match load {
+        Load::Measured {
+            arrivals_per_second,
+            ..
+        } => Some(arrivals_per_second),
+        Load::Unknown => None,
+    };
+    for (once, twice) in loads(1).into_iter().zip(loads(2)) {
+        match (per_second(once), per_second(twice)) {
+            (Some(once), Some(twice)) => assert_near(once, 2.0 * twice),
+            (once, twice) => assert_eq!(once, twice),
         }
     }
 }

@@ -46,6 +46,7 @@ pub fn prioritised(agents: &[(Priority, u32, u32, u32)]) -> PoolShape {
 /// What a rule sees at `now` of agents under this many GPUs.
 pub fn sight(now: f64, gpus: u64, agents: &[AgentSight]) -> Sight<'_> {
     Sight {
+        is_tick: true,
         now,
         capacity: MilliGpus::whole(gpus),
         lag: 30.0,

@@ -46,7 +46,7 @@ async fn estimate(dialect: &str, address: SocketAddr) -> (f64, f64) {
     let clock = Clock::start();
     let scraper = Scraper::new(Limits::for_interval(INTERVAL), clock);
     let window = Duration::from_secs(4);
-    let mut tracker = Tracker::new(Settings::new(INTERVAL, window));
+    let mut tracker = Tracker::new(Settings::new(INTERVAL, window, window));
     let pods = [Pod {
         uid: "p".into(),
         name: "p".into(),

@@ -2,8 +2,12 @@
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 
-use agentpool::simulation::measured::{COLUMNS, ROWS, pair, scenario};
+mod cell;
+mod table;
+
+use cell::{pair, scenario};
 use std::path::PathBuf;
+use table::{COLUMNS, ROWS};
 
 /// Rows and the column that are measured in short.
 const SHORT: ([usize; 3], usize) = ([0, 2, 4], 1);
@@ -39,10 +43,9 @@ fn the_ratios_that_an_independent_simulation_found_are_found_again() {
             .enumerate()
             .filter(|(r, _)| full || SHORT.0.contains(r))
         {
-            let scenario = scenario(&trace, column, row).unwrap();
-            let pairs: Vec<(f64, f64)> = (1..=SEEDS)
-                .map(|seed| pair(&scenario, row, seed).unwrap())
-                .collect();
+            let scenario = scenario(&trace, column, row);
+            let pairs: Vec<(f64, f64)> =
+                (1..=SEEDS).map(|seed| pair(&scenario, row, seed)).collect();
             let mean =
                 |of: &dyn Fn(&(f64, f64)) -> f64| pairs.iter().map(of).sum::<f64>() / SEEDS as f64;
             let (ratio, equal) = (mean(&|(ruled, equal)| ruled / equal), mean(&|p| p.1));
