@@ -75,6 +75,10 @@ pub(super) async fn apply(
             }
             Err(WriteError::NotLeading) => break,
             Err(error) => {
+                if error.is_unsure() {
+                    // If it was carried out, what we see next is our own doing.
+                    expected.forget(agent);
+                }
                 tracing::warn!(pool = pool.key(), %error, ?step, "a step failed");
                 shared.metrics.count_reconcile_error("Write");
                 backoff.failed(agent, seen.now, error.to_string());
