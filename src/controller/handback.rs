@@ -11,8 +11,8 @@ mod marks;
 pub use all::{HandBackError, Returned, hand_back_all, wait_for_no_pods};
 
 use self::ending::{Ending, ending, free};
-use super::apply::{pointer, retarget};
 use super::cache::{Caches, Key, Workload, WorkloadRecord};
+use super::request::{pointer, retarget};
 use super::shared::Shared;
 use super::write::{
     GPU_MANAGER, PODS_MANAGER, REPLICAS_MANAGER, STATUS_MANAGER, WriteError, Writer,

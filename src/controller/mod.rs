@@ -15,6 +15,7 @@ mod pools;
 mod readings;
 mod reconcile;
 mod report;
+mod request;
 mod reverts;
 mod shared;
 mod standing;

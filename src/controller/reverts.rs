@@ -148,6 +148,11 @@ pub fn refusal(
     })
 }
 
+/// Whether an agent is refused because we have stopped.
+pub fn gave_up(refusal: &Refusal) -> bool {
+    refusal.reason == "Reverted"
+}
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {

@@ -1,10 +1,12 @@
 //! The writes of a tick: steps, status, events.
 
+use super::loose;
 use super::{Seen, State, Tick};
 use crate::allocation::Allotment;
 use crate::api::conditions::{ConditionType, Verdict};
 use crate::api::{AgentPool, Invalid, ValidPool};
 use crate::controller::apply::{Applier, agent_of};
+use crate::controller::backoff::Backoff;
 use crate::controller::events;
 use crate::controller::outcome::Outcome;
 use crate::controller::report::Report;
@@ -14,6 +16,7 @@ use crate::controller::write::WriteError;
 use crate::sharing::{Plan, Step};
 use crate::telemetry::AgentSample;
 use k8s_openapi::jiff::Timestamp;
+use std::fmt::Debug;
 use std::time::{Duration, Instant};
 
 pub(super) async fn apply(
@@ -29,15 +32,18 @@ pub(super) async fn apply(
         state.expected = Expected::default();
         return tick;
     }
+    let loose = loose::of(pool, &seen.view);
     let stepping = |name: &str| {
-        plan.steps
-            .iter()
-            .any(|step| pool.agents[agent_of(step)].name == name)
+        let mut steps = plan.steps.iter();
+        steps.any(|step| pool.agents[agent_of(step)].name == name)
+            || loose.iter().any(|end| end.agent == name)
     };
     let State {
         backoff, expected, ..
     } = state;
     backoff.keep(stepping);
+    let tied = loose::tie(shared, &pool.namespace, &loose, backoff, seen.now).await;
+    tick.done.extend(tied);
     let applier = Applier {
         writer: &shared.writer,
         caches: &shared.caches,
@@ -68,24 +74,38 @@ pub(super) async fn apply(
                 shared.metrics.observe_scrape_to_write(seen.read.elapsed());
                 tick.done.extend(done);
             }
-            // The steps of a plan are independent, but what was observed no longer holds: look again first.
-            Err(error) if error.is_race() => {
-                backoff.raced(agent, seen.now, error.to_string());
-                break;
-            }
             Err(WriteError::NotLeading) => break,
             Err(error) => {
                 if error.is_unsure() {
                     // If it was carried out, what we see next is our own doing.
                     expected.forget(agent);
                 }
-                tracing::warn!(pool = pool.key(), %error, ?step, "a step failed");
-                shared.metrics.count_reconcile_error("Write");
-                backoff.failed(agent, seen.now, error.to_string());
+                failed(shared, backoff, agent, step, &error, seen.now);
+                // The steps of a plan are independent, but what was observed no longer holds: look again first.
+                if error.is_race() {
+                    break;
+                }
             }
         }
     }
     tick
+}
+
+/// A write for an agent failed, or lost a race.
+pub(super) fn failed(
+    shared: &Shared,
+    backoff: &mut Backoff,
+    agent: &str,
+    what: impl Debug,
+    error: &WriteError,
+    now: Duration,
+) {
+    if error.is_race() {
+        return backoff.raced(agent, now, error.to_string());
+    }
+    tracing::warn!(agent, %error, ?what, "a write failed");
+    shared.metrics.count_reconcile_error("Write");
+    backoff.failed(agent, now, error.to_string());
 }
 
 /// Requests running and waiting in the pods that a scale-in takes, as far as they are known.

@@ -2,6 +2,7 @@
 
 mod act;
 mod admit;
+mod loose;
 mod record;
 
 use super::apply::Done;
