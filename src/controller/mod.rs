@@ -5,6 +5,8 @@ mod backoff;
 pub mod cache;
 mod claims;
 mod config;
+mod cut;
+mod ending;
 mod events;
 mod handback;
 pub mod leadership;

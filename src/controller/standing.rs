@@ -33,6 +33,11 @@ impl Refusal {
             conflict: true,
         }
     }
+
+    /// Whether another pool acts on the workload.
+    pub fn is_claim(&self) -> bool {
+        self.reason == "ClaimedByPool"
+    }
 }
 
 /// What is known of an agent's workload from outside of it.

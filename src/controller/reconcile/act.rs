@@ -19,6 +19,11 @@ use k8s_openapi::jiff::Timestamp;
 use std::fmt::Debug;
 use std::time::{Duration, Instant};
 
+/// How often a pool that cannot be read is looked at: a change of it wakes at once.
+const UNREADABLE: Duration = Duration::from_secs(60);
+/// The same, while something that was begun has to be ended.
+const LOOSE: Duration = Duration::from_secs(1);
+
 pub(super) async fn apply(
     shared: &Shared,
     pool: &ValidPool,
@@ -26,24 +31,30 @@ pub(super) async fn apply(
     plan: &Plan,
     state: &mut State,
 ) -> Tick {
-    let mut tick = Tick::default();
-    if !pool.may_write() || !shared.writer.leads() {
-        // What others change while we may not write is no revert.
-        state.expected = Expected::default();
-        return tick;
-    }
-    let loose = loose::of(pool, &seen.view);
-    let stepping = |name: &str| {
-        let mut steps = plan.steps.iter();
-        steps.any(|step| pool.agents[agent_of(step)].name == name)
-            || loose.iter().any(|end| end.agent == name)
-    };
     let State {
         backoff, expected, ..
     } = state;
-    backoff.keep(stepping);
-    let tied = loose::tie(shared, &pool.namespace, &loose, backoff, seen.now).await;
-    tick.done.extend(tied);
+    let mut tick = Tick::default();
+    if !pool.may_write() || !shared.writer.leads() {
+        // What others change while we may not write is no revert.
+        *expected = Expected::default();
+    }
+    if !shared.writer.leads() {
+        return tick;
+    }
+    let steps: &[Step] = match pool.may_write() {
+        true => &plan.steps,
+        false => &[],
+    };
+    let loose = loose::of(pool, &seen.view);
+    backoff.keep(|name| {
+        let mut stepping = steps.iter().map(|step| &pool.agents[agent_of(step)].name);
+        stepping.any(|agent| agent == name) || loose.iter().any(|end| end.agent == name)
+    });
+    tick.done = loose::tie(shared, &pool.namespace, &loose, backoff, seen.now).await;
+    if !tick.done.is_empty() {
+        return tick; // What was observed no longer holds.
+    }
     let applier = Applier {
         writer: &shared.writer,
         caches: &shared.caches,
@@ -59,7 +70,7 @@ pub(super) async fn apply(
             tracing::warn!(pool = pool.key(), %error, "a revert was not counted");
         }
     }
-    for step in &plan.steps {
+    for step in steps {
         let agent = &pool.agents[agent_of(step)].name;
         if backoff.holds(agent, seen.now) || given_up.contains(&agent_of(step)) {
             continue;
@@ -191,7 +202,7 @@ pub(super) async fn report(
     }
 }
 
-/// A pool that cannot be read: says which field, what it says, and what would be right; touches nothing else.
+/// A pool that cannot be read: says which field, what it says, and what would be right; ends what was begun, and touches nothing else.
 pub(super) async fn refuse(
     shared: &Shared,
     pool: &AgentPool,
@@ -220,12 +231,21 @@ pub(super) async fn refuse(
         lag: None,
         agents: Vec::new(),
     };
-    let tick = Tick {
-        interval: Some(Duration::from_secs(60)),
+    let mut tick = Tick {
+        interval: Some(UNREADABLE),
         ..Tick::default()
     };
     if shared.writer.leads() {
-        events::publish(shared, pool, &[], &report.verdicts).await;
+        let loose = loose::of_unreadable(shared, pool);
+        if !loose.is_empty() {
+            tick.interval = Some(LOOSE);
+        }
+        let now = shared.clock.now();
+        state
+            .backoff
+            .keep(|name| loose.iter().any(|end| end.agent == name));
+        tick.done = loose::tie(shared, &namespace, &loose, &mut state.backoff, now).await;
+        events::publish(shared, pool, &tick.done, &report.verdicts).await;
         let written = state
             .reporter
             .report(
@@ -233,7 +253,7 @@ pub(super) async fn refuse(
                 (&namespace, &name),
                 pool.metadata.generation,
                 report,
-                shared.clock.now(),
+                now,
             )
             .await;
         if let Err(error) = written {

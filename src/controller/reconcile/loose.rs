@@ -1,18 +1,23 @@
-//! Loose ends: what the operator has begun at a workload for which nothing is written any more. They are tied up, and nothing else is done.
+//! Loose ends: what the operator has begun at a workload for which nothing is written any more, because its pool is paused, only observes
+//! or cannot be read, or because the workload is refused. They are tied up all the same, and nothing else is done.
 
-use crate::api::{ValidPool, WorkloadKind};
+use crate::api::{AgentPool, ValidPool, WorkloadKind, annotations};
 use crate::controller::apply::Done;
 use crate::controller::backoff::Backoff;
-use crate::controller::cache::Workload;
+use crate::controller::cache::{Workload, WorkloadRecord};
+use crate::controller::cut::{Raiser, begun};
 use crate::controller::observe::{AgentView, View};
 use crate::controller::request;
 use crate::controller::reverts;
 use crate::controller::shared::Shared;
+use crate::controller::standing::Refusal;
 use crate::controller::write::{GPU_MANAGER, WriteError};
+use crate::sharing::Restore;
 use crate::telemetry::WriteKind;
 use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
 use kube::api::Api;
-use serde_json::Value;
+use serde_json::{Value, json};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// What is to be tied up at one workload.
@@ -29,6 +34,8 @@ pub(super) struct LooseEnd {
 
 #[derive(Debug)]
 enum What {
+    /// A swap was begun: it ends, so that no agent is left without replicas.
+    Swap(Restore, Arc<WorkloadRecord>),
     /// Our GPU key goes, because a manager keeps putting its own beside it: with both no node takes a pod.
     GiveWay(Vec<Value>),
 }
@@ -49,11 +56,42 @@ pub(super) fn of(pool: &ValidPool, view: &View) -> Vec<LooseEnd> {
         .collect()
 }
 
+/// The loose ends of a pool that cannot be read.
+pub(super) fn of_unreadable(shared: &Shared, pool: &AgentPool) -> Vec<LooseEnd> {
+    let meta = &pool.metadata;
+    let (Some(namespace), Some(uid)) = (&meta.namespace, &meta.uid) else {
+        return Vec::new();
+    };
+    let agents = pool.spec.agents.iter().enumerate();
+    agents
+        .filter_map(|(index, agent)| {
+            let (kind, name) = (agent.workload_ref.kind, &agent.workload_ref.name);
+            let held = shared.claims.holds(uid, namespace, kind, name);
+            let workloads = shared.caches.workloads(kind);
+            let record = workloads.get(namespace, name).filter(|_| held)?;
+            Some(LooseEnd {
+                index,
+                agent: agent.name.clone(),
+                kind,
+                name: name.clone(),
+                what: What::Swap(begun(&record)?, record),
+            })
+        })
+        .collect()
+}
+
 fn what(view: &AgentView, may_write: bool) -> Option<What> {
-    view.refusal
-        .as_ref()
-        .filter(|r| may_write && reverts::gave_up(r))?;
-    request::give_way(view.workload.as_ref()?, view.container?).map(What::GiveWay)
+    let record = view.workload.as_ref()?;
+    let refusal = view.refusal.as_ref();
+    let planned = may_write && refusal.is_none();
+    if planned || refusal.is_some_and(Refusal::is_claim) {
+        return None;
+    }
+    if let Some(restore) = begun(record) {
+        return Some(What::Swap(restore, record.clone()));
+    }
+    refusal.filter(|r| may_write && reverts::gave_up(r))?;
+    request::give_way(record, view.container?).map(What::GiveWay)
 }
 
 /// Ties them up, each by at most one write; says what was done.
@@ -97,6 +135,27 @@ async fn one<K: Workload>(
         })
     };
     match &end.what {
+        What::Swap(restore, record) if record.replicas == 0 => {
+            let raiser = Raiser {
+                writer: &shared.writer,
+                caches: &shared.caches,
+                nodes_hidden: shared.nodes_hidden(),
+            };
+            let place = (namespace, name);
+            let replicas = raiser.raise::<K>(place, record, restore, true).await?;
+            let message = format!("{name}: 0 -> {replicas} replicas, to end a swap that was cut");
+            Ok(done("Scaled", message).filter(|_| replicas > 0))
+        }
+        What::Swap(..) => {
+            let body = json!({ "metadata": { "annotations": { annotations::RESTORE: null } } });
+            let kind = WriteKind::Annotation;
+            let object = shared
+                .writer
+                .merge(kind, GPU_MANAGER, &api, name, body)
+                .await?;
+            shared.caches.remember(object);
+            Ok(done("SwapFinished", format!("{name}: swap ended")))
+        }
         What::GiveWay(operations) => {
             let kind = WriteKind::GpuRequest;
             let object = shared
@@ -115,24 +174,23 @@ async fn one<K: Workload>(
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use crate::controller::cache::{Record, WorkloadRecord};
-    use crate::controller::standing::Refusal;
-    use serde_json::json;
-    use std::sync::Arc;
+    use crate::controller::cache::Record;
 
     const SMALL: &str = "nvidia.com/mig-1g.10gb";
     const LARGE: &str = "nvidia.com/mig-3g.40gb";
+    /// What is written before a swap.
+    const NOTE: &str = r#"{"replicas":1,"from":"nvidia.com/mig-3g.40gb","to":"nvidia.com/mig-1g.10gb","toReplicas":1}"#;
 
-    /// An agent that asks for `limits`, of which the large instance is ours.
-    fn agent(limits: &Value, refusal: Option<&'static str>) -> AgentView {
+    /// An agent with these annotations that asks for `limits`, of which the large instance is ours.
+    fn agent(limits: &Value, notes: &Value, refusal: Option<&'static str>) -> AgentView {
         let fields = json!({ "k:{\"name\":\"server\"}": { "f:resources": { "f:limits": { format!("f:{LARGE}"): {} } } } });
         let deployment: Deployment = serde_json::from_value(json!({
-            "metadata": { "name": "chat", "managedFields": [{
+            "metadata": { "name": "chat", "annotations": notes, "managedFields": [{
                 "manager": GPU_MANAGER, "operation": "Update", "fieldsType": "FieldsV1",
                 "fieldsV1": { "f:spec": { "f:template": { "f:spec": { "f:containers": fields } } } }
             }] },
             "spec": {
-                "replicas": 1,
+                "replicas": 0,
                 "selector": { "matchLabels": { "app": "chat" } },
                 "template": { "spec": { "containers": [{ "name": "server", "resources": { "limits": limits } }] } }
             }
@@ -150,17 +208,40 @@ mod tests {
         }
     }
 
+    fn swapping(refusal: Option<&'static str>) -> AgentView {
+        agent(
+            &json!({ LARGE: "1" }),
+            &json!({ annotations::RESTORE: NOTE }),
+            refusal,
+        )
+    }
+
+    #[test]
+    fn a_swap_that_was_begun_is_ended_where_no_plan_goes_on_with_it() {
+        let ends =
+            |view: &AgentView, may_write| matches!(what(view, may_write), Some(What::Swap(..)));
+        assert!(ends(&swapping(None), false), "paused or Observe");
+        assert!(ends(&swapping(Some("Autoscaled")), true), "refused");
+        assert!(ends(&swapping(Some("Reverted")), true), "given up");
+        assert!(!ends(&swapping(None), true), "the plan ends it");
+        assert!(
+            !ends(&swapping(Some("ClaimedByPool")), false),
+            "the other pool ends it"
+        );
+        let idle = agent(&json!({ LARGE: "1" }), &json!({}), None);
+        assert!(what(&idle, false).is_none(), "nothing was begun");
+    }
+
     #[test]
     fn who_has_given_up_takes_its_key_away_from_beside_the_other_managers() {
-        let both = json!({ SMALL: "1", LARGE: "1" });
-        assert!(matches!(
-            what(&agent(&both, Some("Reverted")), true),
-            Some(What::GiveWay(_))
-        ));
-        assert!(what(&agent(&both, None), true).is_none());
-        assert!(what(&agent(&both, Some("Autoscaled")), true).is_none());
-        assert!(what(&agent(&both, Some("Reverted")), false).is_none());
-        let alone = json!({ LARGE: "1" });
-        assert!(what(&agent(&alone, Some("Reverted")), true).is_none());
+        let both = |refusal| agent(&json!({ SMALL: "1", LARGE: "1" }), &json!({}), refusal);
+        let gives_way =
+            |view: &AgentView, may_write| matches!(what(view, may_write), Some(What::GiveWay(_)));
+        assert!(gives_way(&both(Some("Reverted")), true));
+        assert!(!gives_way(&both(Some("Reverted")), false));
+        assert!(!gives_way(&both(Some("Autoscaled")), true));
+        assert!(!gives_way(&both(None), true));
+        let alone = agent(&json!({ LARGE: "1" }), &json!({}), Some("Reverted"));
+        assert!(!gives_way(&alone, true));
     }
 }
