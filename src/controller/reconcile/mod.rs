@@ -64,7 +64,7 @@ pub struct Tick {
 
 /// One tick. `scrape`: it is due by the pool's interval, not only woken by a change.
 pub async fn reconcile(shared: &Shared, pool: &AgentPool, state: &mut State, scrape: bool) -> Tick {
-    state.reporter.resume(pool);
+    state.reporter.resume(pool, shared.writer.leads());
     let sources = shared.config.metric_sources.keys().map(String::as_str);
     let valid = match admit(pool, shared.nodes_hidden(), sources) {
         Ok(valid) => valid,
