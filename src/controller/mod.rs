@@ -75,6 +75,12 @@ pub async fn run(wiring: Wiring) -> Result<(), kube::Error> {
         },
         ..Limits::for_interval(Duration::from_secs(1))
     };
+    let reporter = Reporter {
+        controller: "agentpool".into(),
+        instance: config.pod.name.clone(),
+    };
+    let aggregates = Recorder::new(client.clone(), reporter);
+    let (events, delivery) = events::events(aggregates, metrics.clone(), config.api_timeout);
     let shared = Arc::new(Shared {
         caches: Arc::new(Caches::default()),
         claims: Claims::default(),
@@ -91,13 +97,7 @@ pub async fn run(wiring: Wiring) -> Result<(), kube::Error> {
             })
             .collect(),
         clock,
-        events: Recorder::new(
-            client.clone(),
-            Reporter {
-                controller: "agentpool".into(),
-                instance: config.pod.name.clone(),
-            },
-        ),
+        events,
         bells: Bells::default(),
         pools_listed: AtomicBool::new(false),
         metrics,
@@ -119,6 +119,7 @@ pub async fn run(wiring: Wiring) -> Result<(), kube::Error> {
     for watch in watches.all() {
         tasks.spawn(watch);
     }
+    tasks.spawn(delivery.run(stop.clone()));
     tasks.spawn(beat(shared.clone()));
     tasks.spawn(handback::sweep(shared.clone()));
     follow_pools(&client, &shared).await;

@@ -7,7 +7,6 @@ use crate::api::conditions::{ConditionType, Verdict};
 use crate::api::{AgentPool, Invalid, ValidPool};
 use crate::controller::apply::{Applier, agent_of};
 use crate::controller::backoff::Backoff;
-use crate::controller::events;
 use crate::controller::outcome::Outcome;
 use crate::controller::report::Report;
 use crate::controller::reverts::{self, Expected};
@@ -182,7 +181,8 @@ pub(super) async fn report(
         lag: outcome.lag,
         agents: outcome.agents(),
     };
-    events::publish(shared, object, &tick.done, &report.verdicts).await;
+    let bad = state.news.of(&report.verdicts, seen.now);
+    shared.events.publish(object, &tick.done, &bad);
     let written = state
         .reporter
         .report(
@@ -245,7 +245,8 @@ pub(super) async fn refuse(
             .backoff
             .keep(|name| loose.iter().any(|end| end.agent == name));
         tick.done = loose::tie(shared, &namespace, &loose, &mut state.backoff, now).await;
-        events::publish(shared, pool, &tick.done, &report.verdicts).await;
+        let bad = state.news.of(&report.verdicts, now);
+        shared.events.publish(pool, &tick.done, &bad);
         let written = state
             .reporter
             .report(

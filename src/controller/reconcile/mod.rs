@@ -7,6 +7,7 @@ mod record;
 
 use super::apply::Done;
 use super::backoff::Backoff;
+use super::events::News;
 use super::observe::{View, view};
 use super::readings::{Readings, falls_back};
 use super::report::Reporter;
@@ -32,6 +33,7 @@ pub struct State {
     lag: Lag,
     started_pods: BTreeSet<Arc<str>>,
     reporter: Reporter,
+    news: News,
     backoff: Backoff,
     expected: Expected,
     recorded: Recorded,
@@ -46,6 +48,7 @@ impl Default for State {
             lag,
             started_pods: BTreeSet::new(),
             reporter: Reporter::default(),
+            news: News::default(),
             backoff: Backoff::default(),
             expected: Expected::default(),
             recorded: Recorded::default(),
@@ -64,7 +67,10 @@ pub struct Tick {
 
 /// One tick. `scrape`: it is due by the pool's interval, not only woken by a change.
 pub async fn reconcile(shared: &Shared, pool: &AgentPool, state: &mut State, scrape: bool) -> Tick {
-    state.reporter.resume(pool, shared.writer.leads());
+    let leads = shared.writer.leads();
+    state.reporter.resume(pool, leads);
+    let status = pool.status.as_ref();
+    state.news.resume(status, leads, shared.clock.now());
     let sources = shared.config.metric_sources.keys().map(String::as_str);
     let valid = match admit(pool, shared.nodes_hidden(), sources) {
         Ok(valid) => valid,
