@@ -53,7 +53,7 @@ impl Expected {
         }
     }
 
-    /// What stands in an agent's fields is not known to be ours: a write of ours got no answer.
+    /// What stands in an agent's fields is not known to be ours: a write of ours got no answer, or others may write there.
     pub fn forget(&mut self, agent: &str) {
         self.agents.remove(agent);
     }
@@ -62,6 +62,11 @@ impl Expected {
     pub fn reverted(&mut self, pool: &ValidPool, view: &View) -> Vec<(usize, Count)> {
         let mut found = Vec::new();
         for (i, (agent, seen)) in pool.agents.iter().zip(&view.agents).enumerate() {
+            if seen.refusal.is_some() {
+                // It is left alone: what others change in it is theirs to change.
+                self.forget(&agent.name);
+                continue;
+            }
             let (Some(wrote), Some(workload)) =
                 (self.agents.get_mut(&agent.name), seen.workload.as_deref())
             else {
@@ -157,9 +162,12 @@ pub fn gave_up(refusal: &Refusal) -> bool {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use crate::api::AgentPool;
     use crate::controller::cache::Record;
+    use crate::controller::observe::AgentView;
     use k8s_openapi::api::apps::v1::Deployment;
     use serde_json::{Value, json};
+    use std::sync::Arc;
 
     const SMALL: &str = "nvidia.com/mig-1g.10gb";
     const LARGE: &str = "nvidia.com/mig-3g.40gb";
@@ -239,6 +247,53 @@ mod tests {
         let both = workload(1, &[LARGE, SMALL], &owners);
         let said = retargeted_to(LARGE).put_back(&both, both.containers.first());
         assert_eq!(said, Some(("the GPU request", "gitops".to_owned())));
+    }
+
+    /// A pool with the agent `chat`, and what was seen of its workload.
+    fn seen(workload: WorkloadRecord, refusal: Option<Refusal>) -> (ValidPool, View) {
+        let pool: AgentPool = serde_json::from_value(json!({
+            "apiVersion": "agentpool.dev/v1alpha1", "kind": "AgentPool", "metadata": { "name": "p", "namespace": "n" },
+            "spec": {
+                "mode": "Auto",
+                "devices": [{ "name": "gpu", "sharing": { "type": "MIG" } }],
+                "agents": [{
+                    "name": "chat", "workloadRef": { "apiVersion": "apps/v1", "kind": "Deployment", "name": "chat" },
+                    "replicas": { "min": 1, "max": 8 },
+                    "model": { "requestsPerSecondPerGpu": "10", "memoryPerReplica": "1Gi" }
+                }]
+            }
+        }))
+        .unwrap();
+        let agent = AgentView {
+            workload: Some(Arc::new(workload)),
+            container: Some(0),
+            pods: Vec::new(),
+            refusal,
+        };
+        let view = View {
+            agents: vec![agent],
+            nodes: Vec::new(),
+        };
+        (ValidPool::admit(&pool).unwrap(), view)
+    }
+
+    #[test]
+    fn what_an_autoscaler_that_was_added_later_changes_is_not_counted() {
+        let counted = |refusal: Option<Refusal>| {
+            let mut expected = Expected::default();
+            let wrote = expected.agents.entry("chat".to_owned()).or_default();
+            wrote.replicas = Some(3);
+            let scaled = workload(5, &[SMALL], &[("hpa", owns_replicas())]);
+            let (pool, view) = seen(scaled, refusal);
+            (expected.reverted(&pool, &view).len(), expected.agents.len())
+        };
+        let refusal = Refusal {
+            reason: "Autoscaled",
+            message: String::new(),
+            conflict: true,
+        };
+        assert_eq!(counted(None), (1, 1));
+        assert_eq!(counted(Some(refusal)), (0, 0));
     }
 
     #[test]
