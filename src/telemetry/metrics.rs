@@ -190,7 +190,8 @@ impl Metrics {
         self.inner.panics.inc();
     }
 
-    /// Time from the end of the scrape that decided to the API server's answer to the write it caused.
+    /// Time from the end of the scrape that decided to the API server's answer to the write it caused. Writes that a change in the cluster
+    /// made possible (a pod is gone, a node is back) were decided by no scrape and are not counted.
     pub fn observe_scrape_to_write(&self, latency: Duration) {
         self.inner.scrape_to_write.observe(latency.as_secs_f64());
     }

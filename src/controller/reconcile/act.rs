@@ -81,7 +81,9 @@ pub(super) async fn apply(
                 shared
                     .metrics
                     .count_requests_cut(requests_in_victims(seen, step));
-                shared.metrics.observe_scrape_to_write(seen.read.elapsed());
+                if let Some(read) = seen.read {
+                    shared.metrics.observe_scrape_to_write(read.elapsed());
+                }
                 tick.done.extend(done);
             }
             Err(WriteError::NotLeading) => break,

@@ -98,8 +98,8 @@ struct Seen {
     signals: Vec<Option<AgentSignal>>,
     /// Why the pool's metrics server cannot be read.
     outage: Option<Problem>,
-    /// When the scrapes that this tick decides upon were in.
-    read: Instant,
+    /// When the scrapes that this tick decides upon were in; `None`: a change woke it, and nothing was read.
+    read: Option<Instant>,
     now: Duration,
 }
 
@@ -107,12 +107,12 @@ async fn observe(shared: &Shared, pool: &ValidPool, state: &mut State, scrape: b
     state.readings.fit(pool);
     let look = || view(pool, &shared.caches, &shared.claims);
     let mut view = look();
+    let mut at = None;
     if scrape {
-        read(shared, pool, &view, &mut state.readings).await;
+        at = read(shared, pool, &view, &mut state.readings).await;
         // The scrape took time: what is decided upon is the cluster as it is after it.
         view = look();
     }
-    let read = Instant::now();
     learn_lag(&view, pool, state);
     let pace = allocation::pace(pool.pace, state.lag.get());
     let now = shared.clock.now();
@@ -150,13 +150,18 @@ async fn observe(shared: &Shared, pool: &ValidPool, state: &mut State, scrape: b
         survey,
         signals,
         outage: state.readings.outage(),
-        read,
+        read: at,
         now,
     }
 }
 
-/// One round of readings, from wherever the pool's signals come.
-async fn read(shared: &Shared, pool: &ValidPool, view: &View, readings: &mut Readings) {
+/// One round of readings, from wherever the pool's signals come; says when they were in, if anything was due.
+async fn read(
+    shared: &Shared,
+    pool: &ValidPool,
+    view: &View,
+    readings: &mut Readings,
+) -> Option<Instant> {
     let samples = match &pool.prometheus {
         None => {
             readings
@@ -164,16 +169,16 @@ async fn read(shared: &Shared, pool: &ValidPool, view: &View, readings: &mut Rea
                 .await
         }
         Some(name) => {
-            let Some(source) = shared.sources.get(name) else {
-                return;
-            };
+            let source = shared.sources.get(name)?;
             if !readings.is_query_due(shared.clock.now()) {
-                return;
+                return None;
             }
             readings.query(pool, view, source, &shared.metrics).await
         }
     };
+    let at = Instant::now();
     readings.take(pool, view, &samples, &shared.metrics, shared.clock.now());
+    Some(at)
 }
 
 /// Learns from every pod that became ready, once.
