@@ -1,21 +1,18 @@
 //! Carries out the steps of a plan. Idempotent: every step states what it expects to find, and is decided anew when it is not so.
 
 use super::cache::{Caches, Workload, WorkloadRecord};
+use super::marks::{self, marks};
 use super::observe::{AgentView, View};
 use super::request::retarget;
 use super::reverts::Count;
-use super::write::{GPU_MANAGER, PODS_MANAGER, WriteError, Writer};
+use super::write::{GPU_MANAGER, WriteError, Writer};
 use crate::api::{ValidAgent, ValidPool, WorkloadKind, annotations};
 use crate::sharing::Step;
 use crate::telemetry::WriteKind;
 use crate::units::GpuResource;
 use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
-use k8s_openapi::api::core::v1::Pod;
 use kube::api::Api;
 use serde_json::{Value, json};
-
-/// The cost of a pod that a scale-in is to take first. Pods without the annotation cost 0; lower dies first.
-const VICTIM_COST: &str = "-1000";
 
 /// What a step did.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -117,7 +114,8 @@ impl Applier<'_> {
                 from, to, victims, ..
             } => {
                 if K::KIND == WorkloadKind::Deployment {
-                    self.mark(view, victims).await?;
+                    let marks = marks(&view.pods, victims);
+                    marks::write(self.writer, &self.pool.namespace, &marks).await?;
                 }
                 let version = self.writer.scale(&api, name, *from, *to).await?;
                 let record = WorkloadRecord {
@@ -169,34 +167,6 @@ impl Applier<'_> {
             .merge(WriteKind::Annotation, GPU_MANAGER, api, name, body)
             .await?;
         self.caches.remember(object);
-        Ok(())
-    }
-
-    /// Marks the pods that the coming scale-in is to take, and unmarks those that an earlier one was to take.
-    async fn mark(&self, view: &AgentView, victims: &[String]) -> Result<(), WriteError> {
-        let api = Api::<Pod>::namespaced(self.writer.client().clone(), &self.pool.namespace);
-        for (name, pod) in view.pods.iter().filter(|(_, pod)| !pod.deleting) {
-            let marked = pod.deletion_cost.as_deref() == Some(VICTIM_COST);
-            let wanted = victims.contains(name);
-            if marked == wanted {
-                continue;
-            }
-            let cost = if wanted {
-                json!(VICTIM_COST)
-            } else {
-                Value::Null
-            };
-            let body =
-                json!({ "metadata": { "annotations": { annotations::POD_DELETION_COST: cost } } });
-            match self
-                .writer
-                .merge(WriteKind::DeletionCost, PODS_MANAGER, &api, name, body)
-                .await
-            {
-                Err(error) if error.is_race() => {} // the pod is gone: nothing to mark
-                other => drop(other?),
-            }
-        }
         Ok(())
     }
 }

@@ -10,6 +10,7 @@ mod ending;
 mod events;
 mod handback;
 pub mod leadership;
+mod marks;
 mod observe;
 mod outage;
 mod outcome;

@@ -45,7 +45,7 @@ pub(super) async fn apply(
         true => &plan.steps,
         false => &[],
     };
-    let loose = loose::of(pool, &seen.view);
+    let loose = loose::of(pool, &seen.view, steps);
     backoff.keep(|name| {
         let mut stepping = steps.iter().map(|step| &pool.agents[agent_of(step)].name);
         stepping.any(|agent| agent == name) || loose.iter().any(|end| end.agent == name)

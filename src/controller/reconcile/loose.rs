@@ -1,18 +1,19 @@
-//! Loose ends: what the operator has begun at a workload for which nothing is written any more, because its pool is paused, only observes
-//! or cannot be read, or because the workload is refused. They are tied up all the same, and nothing else is done.
+//! Loose ends: what the operator has begun at a workload and no plan goes on with, because it was called off, because the pool is paused,
+//! only observes or cannot be read, or because the workload is refused. They are tied up all the same, and nothing else is done there.
 
 use crate::api::{AgentPool, ValidPool, WorkloadKind, annotations};
 use crate::controller::apply::Done;
 use crate::controller::backoff::Backoff;
 use crate::controller::cache::{Workload, WorkloadRecord};
 use crate::controller::cut::{Raiser, begun};
+use crate::controller::marks::{self, Mark};
 use crate::controller::observe::{AgentView, View};
 use crate::controller::request;
 use crate::controller::reverts;
 use crate::controller::shared::Shared;
 use crate::controller::standing::Refusal;
 use crate::controller::write::{GPU_MANAGER, WriteError};
-use crate::sharing::Restore;
+use crate::sharing::{Restore, Step};
 use crate::telemetry::WriteKind;
 use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
 use kube::api::Api;
@@ -38,19 +39,27 @@ enum What {
     Swap(Restore, Arc<WorkloadRecord>),
     /// Our GPU key goes, because a manager keeps putting its own beside it: with both no node takes a pod.
     GiveWay(Vec<Value>),
+    /// Pods that a scale-in was to take are not to be taken first any more.
+    Unmark(Vec<Mark>),
 }
 
-/// The loose ends of a pool.
-pub(super) fn of(pool: &ValidPool, view: &View) -> Vec<LooseEnd> {
+/// The loose ends of a pool that is about to take these steps.
+pub(super) fn of(pool: &ValidPool, view: &View, steps: &[Step]) -> Vec<LooseEnd> {
     let agents = pool.agents.iter().zip(&view.agents).enumerate();
     agents
         .filter_map(|(index, (agent, view))| {
+            let shrinks = |step: &Step| matches!(step, Step::Scale { agent, from, to, .. } if *agent == index && to < from);
+            let what = match pool.may_write() && view.refusal.is_none() {
+                true if steps.iter().any(shrinks) => None,
+                true => unmark(view),
+                false => stopped(view, pool.may_write()),
+            };
             Some(LooseEnd {
                 index,
                 agent: agent.name.clone(),
                 kind: agent.kind,
                 name: agent.workload.clone(),
-                what: what(view, pool.may_write())?,
+                what: what?,
             })
         })
         .collect()
@@ -80,11 +89,17 @@ pub(super) fn of_unreadable(shared: &Shared, pool: &AgentPool) -> Vec<LooseEnd> 
         .collect()
 }
 
-fn what(view: &AgentView, may_write: bool) -> Option<What> {
+/// Of an agent whose scale-ins, if there were any, are over.
+fn unmark(view: &AgentView) -> Option<What> {
+    let marks = marks::called_off(view.workload.as_ref()?, &view.pods);
+    (!marks.is_empty()).then_some(What::Unmark(marks))
+}
+
+/// Of an agent for which nothing is planned.
+fn stopped(view: &AgentView, may_write: bool) -> Option<What> {
     let record = view.workload.as_ref()?;
     let refusal = view.refusal.as_ref();
-    let planned = may_write && refusal.is_none();
-    if planned || refusal.is_some_and(Refusal::is_claim) {
+    if refusal.is_some_and(Refusal::is_claim) {
         return None;
     }
     if let Some(restore) = begun(record) {
@@ -94,7 +109,7 @@ fn what(view: &AgentView, may_write: bool) -> Option<What> {
     request::give_way(record, view.container?).map(What::GiveWay)
 }
 
-/// Ties them up, each by at most one write; says what was done.
+/// Ties them up, each by one write or, where pods are unmarked, one a pod; says what was done.
 pub(super) async fn tie(
     shared: &Shared,
     namespace: &str,
@@ -155,6 +170,10 @@ async fn one<K: Workload>(
                 .await?;
             shared.caches.remember(object);
             Ok(done("SwapFinished", format!("{name}: swap ended")))
+        }
+        What::Unmark(marks) => {
+            marks::write(&shared.writer, namespace, marks).await?;
+            Ok(None)
         }
         What::GiveWay(operations) => {
             let kind = WriteKind::GpuRequest;
@@ -219,28 +238,27 @@ mod tests {
     #[test]
     fn a_swap_that_was_begun_is_ended_where_no_plan_goes_on_with_it() {
         let ends =
-            |view: &AgentView, may_write| matches!(what(view, may_write), Some(What::Swap(..)));
+            |view: &AgentView, may_write| matches!(stopped(view, may_write), Some(What::Swap(..)));
         assert!(ends(&swapping(None), false), "paused or Observe");
         assert!(ends(&swapping(Some("Autoscaled")), true), "refused");
         assert!(ends(&swapping(Some("Reverted")), true), "given up");
-        assert!(!ends(&swapping(None), true), "the plan ends it");
         assert!(
             !ends(&swapping(Some("ClaimedByPool")), false),
             "the other pool ends it"
         );
         let idle = agent(&json!({ LARGE: "1" }), &json!({}), None);
-        assert!(what(&idle, false).is_none(), "nothing was begun");
+        assert!(stopped(&idle, false).is_none(), "nothing was begun");
     }
 
     #[test]
     fn who_has_given_up_takes_its_key_away_from_beside_the_other_managers() {
         let both = |refusal| agent(&json!({ SMALL: "1", LARGE: "1" }), &json!({}), refusal);
-        let gives_way =
-            |view: &AgentView, may_write| matches!(what(view, may_write), Some(What::GiveWay(_)));
+        let gives_way = |view: &AgentView, may_write| {
+            matches!(stopped(view, may_write), Some(What::GiveWay(_)))
+        };
         assert!(gives_way(&both(Some("Reverted")), true));
         assert!(!gives_way(&both(Some("Reverted")), false));
         assert!(!gives_way(&both(Some("Autoscaled")), true));
-        assert!(!gives_way(&both(None), true));
         let alone = agent(&json!({ LARGE: "1" }), &json!({}), Some("Reverted"));
         assert!(!gives_way(&alone, true));
     }
