@@ -145,6 +145,11 @@ pub(super) async fn report(
     state: &mut State,
     tick: &mut Tick,
 ) {
+    if !shared.writer.leads() {
+        // Of two replicas that publish a pool each sum over them is wrong.
+        shared.metrics.forget_pool(&pool.namespace, &pool.name);
+        return;
+    }
     let samples = pool
         .agents
         .iter()
@@ -161,9 +166,6 @@ pub(super) async fn report(
     shared
         .metrics
         .publish_pool(&pool.namespace, &pool.name, samples.collect());
-    if !shared.writer.leads() {
-        return;
-    }
     let outcome = Outcome {
         pool,
         view: &seen.view,
@@ -216,6 +218,7 @@ pub(super) async fn refuse(
         pool.metadata.name.clone().unwrap_or_default(),
     );
     shared.metrics.count_reconcile_error("Invalid");
+    shared.metrics.forget_pool(&namespace, &name);
     let message = invalid.to_string();
     let verdicts = vec![
         Verdict::new(ConditionType::Ready, false, "InvalidSpec", message.clone()),

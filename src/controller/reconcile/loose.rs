@@ -118,7 +118,10 @@ pub(super) async fn tie(
     now: Duration,
 ) -> Vec<Done> {
     let mut all = Vec::new();
-    for end in ends.iter().filter(|end| !backoff.holds(&end.agent, now)) {
+    for end in ends {
+        if backoff.holds(&end.agent, now) {
+            continue;
+        }
         let done = match end.kind {
             WorkloadKind::Deployment => one::<Deployment>(shared, namespace, end).await,
             WorkloadKind::StatefulSet => one::<StatefulSet>(shared, namespace, end).await,

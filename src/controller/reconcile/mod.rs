@@ -225,6 +225,9 @@ fn plan(
         seen.now,
     );
     state.memory.sharing = memory;
+    if !shared.writer.leads() {
+        return plan; // A follower's decisions are nobody's: counted, they would double the leader's.
+    }
     for allotment in decision {
         shared.metrics.count_decision(allotment.reason);
     }
