@@ -16,6 +16,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+/// The demand window of [`pool`].
+const WINDOW: Duration = Duration::from_secs(5);
+
 fn condition(pool: &AgentPool, kind: &str) -> Option<(String, String, String)> {
     let conditions = pool.status.iter().flat_map(|s| &s.conditions);
     conditions
@@ -107,6 +110,23 @@ async fn a_workload_that_somebody_else_manages_is_refused_by_name_before_any_wri
         })
         .await
         .unwrap();
+    let grown = async || Ok((stage.replicas("claimed").await? > 1).then_some(()));
+    wait::until(LIMIT, "it grows its workload", grown)
+        .await
+        .unwrap();
+    // Paused it keeps what it has claimed: what is written to it from now on is the younger pool's.
+    let pause = json!({ "metadata": { "annotations": { "agentpool.dev/paused": "true" } } });
+    let how = PatchParams::default();
+    let patched = stage.pools().patch("older", &how, &Patch::Merge(pause));
+    patched.await.unwrap();
+    stage
+        .wait_pool("older", "the older pool is paused", LIMIT, |p| {
+            condition(p, "Paused").is_some_and(|c| c.0 == "True")
+        })
+        .await
+        .unwrap();
+    let before = workload_writes(&stage);
+    assert!(before > 0, "the claimed workload is worth a write");
     // Objects are as old as their second of creation: the younger one must not be made in the same.
     let older = stage.pools().get("older").await.unwrap();
     let made = older.metadata.creation_timestamp.unwrap().0;
@@ -129,6 +149,9 @@ async fn a_workload_that_somebody_else_manages_is_refused_by_name_before_any_wri
         )
         .await
         .unwrap();
+    // Time for several decisions.
+    tokio::time::sleep(WINDOW * 2).await;
+    assert_eq!(workload_writes(&stage) - before, 0, "by the younger pool");
     driver.stop();
     stage.finish().await.unwrap();
 }
@@ -154,7 +177,10 @@ async fn after_three_reverts_by_the_same_manager_the_operator_stops_and_names_it
         ..PatchParams::default()
     };
     let back = json!({ "spec": { "replicas": 1 } });
-    for revert in 1..=3 {
+    // As each 30 s and then after 10 minutes of a pool with the default window of a minute: half a window, then ten of them, more than any
+    // window that could be counted in.
+    for (revert, windows) in [(1, 0.5), (2, 0.5), (3, 10.0)] {
+        tokio::time::sleep(WINDOW.mul_f64(windows)).await;
         let grown = async || Ok((stage.replicas("chat").await? > 1).then_some(()));
         wait::until(
             LIMIT,
