@@ -132,7 +132,7 @@ pub(super) async fn tie(
                 all.extend(done);
             }
             Err(WriteError::NotLeading) => break,
-            Err(error) => super::act::failed(shared, backoff, &end.agent, end, &error, now),
+            Err(error) => super::act::failed(shared, backoff, &end.agent, &end.name, &error, now),
         }
     }
     all
