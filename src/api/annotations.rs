@@ -1,6 +1,6 @@
 //! Annotations that AgentPool reads or writes.
 
-/// On an AgentPool, by its user: `"true"` freezes all writes but status.
+/// On an AgentPool, by its user: `"true"` freezes all writes but status; a swap that was begun ends first.
 pub const PAUSED: &str = "agentpool.dev/paused";
 
 /// On a workload, by the operator: what to put back when a swap with downtime is interrupted (JSON of `sharing::Restore`).

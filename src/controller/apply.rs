@@ -1,21 +1,18 @@
 //! Carries out the steps of a plan. Idempotent: every step states what it expects to find, and is decided anew when it is not so.
 
 use super::cache::{Caches, Workload, WorkloadRecord};
+use super::marks::{self, marks};
 use super::observe::{AgentView, View};
+use super::request::retarget;
 use super::reverts::Count;
-use super::write::{GPU_MANAGER, PODS_MANAGER, WriteError, Writer};
+use super::write::{GPU_MANAGER, WriteError, Writer};
 use crate::api::{ValidAgent, ValidPool, WorkloadKind, annotations};
 use crate::sharing::Step;
 use crate::telemetry::WriteKind;
 use crate::units::GpuResource;
 use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
-use k8s_openapi::api::core::v1::Pod;
 use kube::api::Api;
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
-
-/// The cost of a pod that a scale-in is to take first. Pods without the annotation cost 0; lower dies first.
-const VICTIM_COST: &str = "-1000";
 
 /// What a step did.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,11 +23,6 @@ pub struct Done {
     pub reason: &'static str,
     /// What was changed, with the numbers.
     pub message: String,
-}
-
-/// Escapes a key for a JSON pointer (RFC 6901).
-pub fn pointer(key: &str) -> String {
-    key.replace('~', "~0").replace('/', "~1")
 }
 
 /// Where the writes of one pool go.
@@ -122,7 +114,8 @@ impl Applier<'_> {
                 from, to, victims, ..
             } => {
                 if K::KIND == WorkloadKind::Deployment {
-                    self.mark(view, victims).await?;
+                    let marks = marks(&view.pods, victims);
+                    marks::write(self.writer, &self.pool.namespace, &marks).await?;
                 }
                 let version = self.writer.scale(&api, name, *from, *to).await?;
                 let record = WorkloadRecord {
@@ -176,87 +169,6 @@ impl Applier<'_> {
         self.caches.remember(object);
         Ok(())
     }
-
-    /// Marks the pods that the coming scale-in is to take, and unmarks those that an earlier one was to take.
-    async fn mark(&self, view: &AgentView, victims: &[String]) -> Result<(), WriteError> {
-        let api = Api::<Pod>::namespaced(self.writer.client().clone(), &self.pool.namespace);
-        for (name, pod) in view.pods.iter().filter(|(_, pod)| !pod.deleting) {
-            let marked = pod.deletion_cost.as_deref() == Some(VICTIM_COST);
-            let wanted = victims.contains(name);
-            if marked == wanted {
-                continue;
-            }
-            let cost = if wanted {
-                json!(VICTIM_COST)
-            } else {
-                Value::Null
-            };
-            let body =
-                json!({ "metadata": { "annotations": { annotations::POD_DELETION_COST: cost } } });
-            match self
-                .writer
-                .merge(WriteKind::DeletionCost, PODS_MANAGER, &api, name, body)
-                .await
-            {
-                Err(error) if error.is_race() => {} // the pod is gone: nothing to mark
-                other => drop(other?),
-            }
-        }
-        Ok(())
-    }
-}
-
-/// The one JSON patch that replaces a GPU request, limits and requests together. Its `test` operations make sure that the container
-/// and the values are those that were decided upon; a request that somebody else had set is remembered in an annotation.
-pub fn retarget(
-    pool: &str,
-    workload: &WorkloadRecord,
-    index: usize,
-    remove: &BTreeMap<GpuResource, u32>,
-    resource: &GpuResource,
-    count: u32,
-) -> Vec<Value> {
-    let container = &workload.containers[index];
-    let base = format!("/spec/template/spec/containers/{index}");
-    let mut operations =
-        vec![json!({"op": "test", "path": format!("{base}/name"), "value": container.name})];
-    for (list, values) in [
-        ("limits", &container.limits),
-        ("requests", &container.requests),
-    ] {
-        for (old, value) in remove.keys().filter_map(|old| values.get_key_value(old)) {
-            let path = format!("{base}/resources/{list}/{}", pointer(old.as_str()));
-            operations.push(json!({"op": "test", "path": path, "value": value.to_string()}));
-            operations.push(json!({"op": "remove", "path": path}));
-        }
-        // Requests of extended resources follow limits: they are written only where the user wrote some.
-        if list == "limits" || !values.is_empty() {
-            let path = format!("{base}/resources/{list}/{}", pointer(resource.as_str()));
-            operations.push(json!({"op": "add", "path": path, "value": count.to_string()}));
-        }
-    }
-    let ours = |r: &GpuResource| {
-        workload.owners.iter().any(|o| {
-            o.manager == GPU_MANAGER
-                && o.gpus
-                    .iter()
-                    .any(|(c, name)| *c == container.name && name == r.as_str())
-        })
-    };
-    let taken: BTreeMap<&str, u32> = remove
-        .iter()
-        .filter(|(r, _)| !ours(r))
-        .map(|(r, n)| (r.as_str(), *n))
-        .collect();
-    if !workload.has_annotations {
-        operations.push(json!({"op": "add", "path": "/metadata/annotations", "value": {}}));
-    }
-    let annotation = |key: &str| format!("/metadata/annotations/{}", pointer(key));
-    operations.push(json!({"op": "add", "path": annotation(annotations::POOL), "value": pool}));
-    if !taken.is_empty() && !workload.notes.contains_key(annotations::PREVIOUS) {
-        operations.push(json!({"op": "add", "path": annotation(annotations::PREVIOUS), "value": json!(taken).to_string()}));
-    }
-    operations
 }
 
 /// Index of the agent that a step is for.

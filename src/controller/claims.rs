@@ -66,6 +66,15 @@ impl Claims {
             .map(|(_, key)| key.clone())
     }
 
+    /// Whether the pool with this UID is the one that may act on a workload.
+    pub fn holds(&self, uid: &str, namespace: &str, kind: WorkloadKind, name: &str) -> bool {
+        let workload = (namespace.to_owned(), kind, name.to_owned());
+        let holders = self.holders.read().unwrap_or_else(PoisonError::into_inner);
+        holders
+            .get(&workload)
+            .is_some_and(|((_, holder), _)| holder == uid)
+    }
+
     /// Whether any pool names the workload, or may: one in its namespace cannot be read.
     pub fn is_claimed(&self, namespace: &str, kind: WorkloadKind, name: &str) -> bool {
         let unknown = self.unknown.read().unwrap_or_else(PoisonError::into_inner);

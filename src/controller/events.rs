@@ -1,68 +1,282 @@
-//! Events: what was changed, and what went wrong. One recorder aggregates repetitions; only changes are told.
+//! Events: what was changed, and what went wrong. Only changes are told, and a task of its own tells them: deciding never waits for an
+//! event. One recorder aggregates repetitions.
 
 use super::apply::Done;
-use super::shared::Shared;
-use crate::api::AgentPool;
 use crate::api::conditions::{ConditionType, Verdict};
-use crate::telemetry::{WriteKind, WriteOutcome};
+use crate::api::{AgentPool, AgentPoolStatus};
+use crate::telemetry::{Metrics, WriteKind, WriteOutcome};
+use k8s_openapi::api::core::v1::ObjectReference;
 use kube::Resource;
-use kube::runtime::events::{Event, EventType};
+use kube::runtime::events::{Event, EventType, Recorder};
+use std::collections::BTreeMap;
+use std::time::Duration;
+use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 
-/// Tells what was done, and which conditions turned bad since the last status.
-pub async fn publish(shared: &Shared, pool: &AgentPool, done: &[Done], verdicts: &[Verdict]) {
-    let changes = done
-        .iter()
-        .map(|d| (EventType::Normal, d.reason, d.message.clone()));
-    let bad = verdicts
-        .iter()
-        .filter(|v| is_bad(v) && is_new(pool, v))
-        .map(|v| (EventType::Warning, v.reason, v.message.clone()));
-    for (kind, reason, note) in changes.chain(bad) {
-        let action = if matches!(kind, EventType::Normal) {
-            "Apply"
-        } else {
-            "Decide"
-        };
-        let event = Event {
-            type_: kind,
-            reason: reason.to_owned(),
-            note: Some(note),
-            action: action.to_owned(),
-            secondary: None,
-        };
-        let reference = pool.object_ref(&());
-        let sent = timeout(
-            shared.config.api_timeout,
-            shared.events.publish(&event, &reference),
-        )
-        .await;
-        let outcome = match sent {
-            Ok(Ok(())) => WriteOutcome::Applied,
-            Ok(Err(_)) => WriteOutcome::Failed,
-            Err(_) => WriteOutcome::TimedOut,
-        };
-        shared.metrics.count_write(WriteKind::Event, outcome);
+/// Events that wait for the API server at most, of all pools.
+const QUEUE: usize = 256;
+/// A condition that turns bad again for the same reason within this time is no news.
+const REPEATED: Duration = Duration::from_secs(60);
+
+/// An event, and what it is about.
+type Told = (Event, ObjectReference);
+
+/// Takes events. Never waits: what finds the queue full is dropped and counted.
+pub struct Events {
+    queue: Sender<Told>,
+    metrics: Metrics,
+}
+
+/// Gives events to the API server.
+pub struct Delivery {
+    queue: Receiver<Told>,
+    recorder: Recorder,
+    metrics: Metrics,
+    timeout: Duration,
+}
+
+/// Both ends of the queue. `timeout` bounds one call to the API server.
+pub fn events(recorder: Recorder, metrics: Metrics, timeout: Duration) -> (Events, Delivery) {
+    let (sender, receiver) = channel(QUEUE);
+    let events = Events {
+        queue: sender,
+        metrics: metrics.clone(),
+    };
+    let delivery = Delivery {
+        queue: receiver,
+        recorder,
+        metrics,
+        timeout,
+    };
+    (events, delivery)
+}
+
+impl Events {
+    /// Tells what was done, and what has turned bad.
+    pub fn publish(&self, pool: &AgentPool, done: &[Done], bad: &[&Verdict]) {
+        let changes = done
+            .iter()
+            .map(|d| (EventType::Normal, "Apply", d.reason, &d.message));
+        let bad = bad
+            .iter()
+            .map(|v| (EventType::Warning, "Decide", v.reason, &v.message));
+        for (type_, action, reason, note) in changes.chain(bad) {
+            let event = Event {
+                type_,
+                reason: reason.to_owned(),
+                note: Some(note.clone()),
+                action: action.to_owned(),
+                secondary: None,
+            };
+            if self.queue.try_send((event, pool.object_ref(&()))).is_err() {
+                self.metrics.count_event_drop();
+            }
+        }
     }
 }
 
-fn is_bad(verdict: &Verdict) -> bool {
-    match verdict.kind {
+impl Delivery {
+    /// Delivers until stopped; what waits then is given the time of one call.
+    pub async fn run(mut self, stop: CancellationToken) {
+        let bound = self.timeout;
+        tokio::select! {
+            () = self.all() => return,
+            () = stop.cancelled() => {}
+        }
+        self.queue.close();
+        let _ = timeout(bound, self.all()).await;
+    }
+
+    async fn all(&mut self) {
+        while let Some((event, about)) = self.queue.recv().await {
+            let sent = timeout(self.timeout, self.recorder.publish(&event, &about)).await;
+            let outcome = match sent {
+                Ok(Ok(())) => WriteOutcome::Applied,
+                Ok(Err(_)) => WriteOutcome::Failed,
+                Err(_) => WriteOutcome::TimedOut,
+            };
+            self.metrics.count_write(WriteKind::Event, outcome);
+        }
+    }
+}
+
+/// Which conditions of a pool have been told to be bad.
+#[derive(Debug, Default)]
+pub struct News {
+    leads: bool,
+    told: BTreeMap<ConditionType, Bad>,
+}
+
+#[derive(Debug)]
+struct Bad {
+    reason: String,
+    at: Duration,
+    /// It has turned good since.
+    over: bool,
+}
+
+impl News {
+    /// What the object's status says has been told by whoever wrote it, until we lead.
+    pub fn resume(&mut self, status: Option<&AgentPoolStatus>, leads: bool, now: Duration) {
+        if std::mem::replace(&mut self.leads, leads) && leads {
+            return;
+        }
+        let said = status.iter().flat_map(|s| &s.conditions);
+        let bad = said.filter_map(|c| {
+            let kind = TOLD.into_iter().find(|kind| kind.as_str() == c.type_)?;
+            let told = Bad {
+                reason: c.reason.clone(),
+                at: now,
+                over: false,
+            };
+            is_bad(kind, c.status == "True").then_some((kind, told))
+        });
+        self.told = bad.collect();
+    }
+
+    /// Those of the verdicts that are bad and have not been told.
+    pub fn of<'a>(&mut self, verdicts: &'a [Verdict], now: Duration) -> Vec<&'a Verdict> {
+        let mut news = Vec::new();
+        for verdict in verdicts {
+            let told = self.told.get_mut(&verdict.kind);
+            if !is_bad(verdict.kind, verdict.holds) {
+                if let Some(told) = told {
+                    told.over = true;
+                }
+                continue;
+            }
+            let known = told.filter(|told| {
+                let recent = now.saturating_sub(told.at) < REPEATED;
+                told.reason == verdict.reason && (!told.over || recent)
+            });
+            if let Some(told) = known {
+                told.over = false;
+                continue;
+            }
+            let told = Bad {
+                reason: verdict.reason.to_owned(),
+                at: now,
+                over: false,
+            };
+            self.told.insert(verdict.kind, told);
+            news.push(verdict);
+        }
+        news
+    }
+}
+
+/// The conditions whose turning bad is told.
+const TOLD: [ConditionType; 6] = [
+    ConditionType::Stalled,
+    ConditionType::MinimumUnmet,
+    ConditionType::MemoryBound,
+    ConditionType::Conflicted,
+    ConditionType::SignalsFresh,
+    ConditionType::CapacityAvailable,
+];
+
+fn is_bad(kind: ConditionType, holds: bool) -> bool {
+    match kind {
         ConditionType::Stalled
         | ConditionType::MinimumUnmet
         | ConditionType::MemoryBound
-        | ConditionType::Conflicted => verdict.holds,
-        ConditionType::SignalsFresh | ConditionType::CapacityAvailable => !verdict.holds,
+        | ConditionType::Conflicted => holds,
+        ConditionType::SignalsFresh | ConditionType::CapacityAvailable => !holds,
         ConditionType::Ready | ConditionType::Reconciling | ConditionType::Paused => false,
     }
 }
 
-/// The status of the object, as last seen, does not say it yet.
-fn is_new(pool: &AgentPool, verdict: &Verdict) -> bool {
-    let said = pool.status.as_ref().and_then(|s| {
-        s.conditions
-            .iter()
-            .find(|c| c.type_ == verdict.kind.as_str())
-    });
-    said.is_none_or(|c| (c.status == "True") != verdict.holds || c.reason != verdict.reason)
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::api::conditions::merge;
+    use k8s_openapi::jiff::Timestamp;
+
+    const fn s(seconds: u64) -> Duration {
+        Duration::from_secs(seconds)
+    }
+
+    fn unmet(holds: bool, reason: &'static str) -> [Verdict; 1] {
+        [Verdict::new(
+            ConditionType::MinimumUnmet,
+            holds,
+            reason,
+            "numbers",
+        )]
+    }
+
+    #[test]
+    fn a_condition_that_stays_bad_is_told_once_however_often_it_is_looked_at() {
+        let mut news = News::default();
+        let bad = unmet(true, "BelowMinimum");
+        assert_eq!(news.of(&bad, s(0)).len(), 1);
+        assert!((1..100).all(|at| news.of(&bad, s(at)).is_empty()));
+    }
+
+    #[test]
+    fn one_that_comes_and_goes_is_told_once_a_minute_and_another_reason_at_once() {
+        let mut news = News::default();
+        let (bad, good) = (unmet(true, "BelowMinimum"), unmet(false, "AllMet"));
+        let mut told = 0;
+        for at in 0..120 {
+            told += news.of(&bad, s(at)).len();
+            told += news.of(&good, s(at)).len();
+        }
+        assert_eq!(told, 2);
+        assert_eq!(news.of(&unmet(true, "Another"), s(121)).len(), 1);
+    }
+
+    #[test]
+    fn what_status_says_has_been_told_by_whoever_wrote_it() {
+        let bad = unmet(true, "BelowMinimum");
+        let status = AgentPoolStatus {
+            conditions: merge(&[], &bad, None, Timestamp::UNIX_EPOCH),
+            ..AgentPoolStatus::default()
+        };
+        let mut news = News::default();
+        news.resume(Some(&status), true, s(0));
+        assert!(news.of(&bad, s(1)).is_empty());
+        // Once it leads it knows itself, however late the watch is.
+        news.resume(None, true, s(2));
+        assert!(news.of(&bad, s(3)).is_empty());
+        news.resume(None, false, s(4));
+        news.resume(None, true, s(5));
+        assert_eq!(news.of(&bad, s(6)).len(), 1);
+    }
+
+    #[test]
+    fn what_finds_the_queue_full_is_dropped_and_counted() {
+        let metrics = Metrics::new();
+        let (queue, mut waits) = channel(1);
+        let events = Events {
+            queue,
+            metrics: metrics.clone(),
+        };
+        let spec = serde_json::json!({ "mode": "Auto", "devices": [], "agents": [] });
+        let pool = AgentPool::new("pool", serde_json::from_value(spec).unwrap());
+        let done = |message: &str| Done {
+            agent: 0,
+            reason: "Scaled",
+            message: message.to_owned(),
+        };
+        events.publish(&pool, &[done("first"), done("second")], &[]);
+        let (event, about) = waits.try_recv().unwrap();
+        assert_eq!(event.note.as_deref(), Some("first"));
+        assert_eq!(about.name.as_deref(), Some("pool"));
+        let text = metrics.encode().unwrap();
+        assert!(text.contains("agentpool_event_drops_total 1"), "{text}");
+    }
+
+    #[test]
+    fn every_condition_that_can_be_bad_is_one_that_is_told() {
+        use ConditionType::{Paused, Ready, Reconciling};
+        for kind in TOLD {
+            assert!(is_bad(kind, true) != is_bad(kind, false), "{kind:?}");
+        }
+        for kind in [Ready, Reconciling, Paused] {
+            assert!(!is_bad(kind, true) && !is_bad(kind, false), "{kind:?}");
+        }
+    }
 }

@@ -5,20 +5,18 @@
 //! is left without replicas.
 
 mod all;
-mod ending;
 mod marks;
 
 pub use all::{HandBackError, Returned, hand_back_all, wait_for_no_pods};
 
-use self::ending::{Ending, ending, free};
-use super::apply::{pointer, retarget};
 use super::cache::{Caches, Key, Workload, WorkloadRecord};
+use super::cut::{Raiser, cut};
+use super::request::pointer;
 use super::shared::Shared;
 use super::write::{
     GPU_MANAGER, PODS_MANAGER, REPLICAS_MANAGER, STATUS_MANAGER, WriteError, Writer,
 };
-use crate::api::{WorkloadKind, annotations};
-use crate::sharing::Restore;
+use crate::api::WorkloadKind;
 use crate::telemetry::WriteKind;
 use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
 use kube::api::Api;
@@ -113,14 +111,6 @@ fn is_marked(record: &WorkloadRecord) -> bool {
             .any(|o| MANAGERS.contains(&o.manager.as_str()))
 }
 
-/// What was written before a swap of this workload began, when it stands at zero replicas because of it.
-fn cut(record: &WorkloadRecord) -> Option<Restore> {
-    let note = record.notes.get(annotations::RESTORE)?;
-    serde_json::from_str(note)
-        .ok()
-        .filter(|_| record.replicas == 0)
-}
-
 /// Whoever hands back: with what it writes, and what it knows.
 struct Hands<'a> {
     writer: &'a Writer,
@@ -160,55 +150,24 @@ impl Hands<'_> {
         patient: bool,
     ) -> Result<bool, WriteError> {
         let api = Api::<K>::namespaced(self.writer.client().clone(), namespace);
-        if let Some(restore) = cut(record)
-            && !self.nodes_hidden
-        {
-            match ending(record, &restore, |resource| free(self.caches, resource)) {
-                Ending::Wait if patient => return Ok(false),
-                Ending::Retarget {
-                    container,
-                    remove,
-                    resource,
-                    count,
-                } => {
-                    let pool = record.notes.get(annotations::POOL);
-                    let pool = pool.map_or("", String::as_str);
-                    let operations = retarget(pool, record, container, &remove, &resource, count);
-                    let kind = WriteKind::GpuRequest;
-                    let object = self
-                        .writer
-                        .json_patch(kind, GPU_MANAGER, &api, name, operations)
-                        .await?;
-                    self.caches.remember(object);
-                    return Ok(false);
-                }
-                Ending::Wait | Ending::Start => {}
+        if let Some(restore) = cut(record) {
+            let raiser = Raiser {
+                writer: self.writer,
+                caches: self.caches,
+                nodes_hidden: self.nodes_hidden,
+            };
+            let place = (namespace, name);
+            if raiser.raise::<K>(place, record, &restore, patient).await? == 0 {
+                return Ok(false);
             }
         }
-        // First, so that what fails here is tried again for as long as the workload itself is ours.
+        // Before the workload, so that what fails here is tried again for as long as that is ours.
         marks::take_off(self.writer, namespace, record).await?;
-        self.hand_back(&api, name, record).await?;
+        self.hand_back(&api, name).await?;
         Ok(true)
     }
 
-    async fn hand_back<K: Workload>(
-        &self,
-        api: &Api<K>,
-        name: &str,
-        record: &WorkloadRecord,
-    ) -> Result<(), WriteError> {
-        if let Some(restore) = cut(record) {
-            let swapped = record
-                .containers
-                .iter()
-                .any(|c| c.gpus().keys().any(|r| r.as_str() == restore.to));
-            let replicas = if swapped {
-                restore.to_replicas
-            } else {
-                restore.replicas
-            };
-            self.writer.scale(api, name, 0, replicas.max(1)).await?;
-        }
+    async fn hand_back<K: Workload>(&self, api: &Api<K>, name: &str) -> Result<(), WriteError> {
         let mut object = self.writer.read(api.get(name)).await?;
         let operations = give_up(object.meta());
         if !operations.is_empty() {

@@ -5,11 +5,14 @@ mod backoff;
 pub mod cache;
 mod claims;
 mod config;
+mod cut;
+mod ending;
 mod events;
 #[cfg(test)]
 mod fixtures;
 mod handback;
 pub mod leadership;
+mod marks;
 mod observe;
 mod outage;
 mod outcome;
@@ -17,6 +20,7 @@ mod pools;
 mod readings;
 mod reconcile;
 mod report;
+mod request;
 mod reverts;
 mod roster;
 mod shared;
@@ -73,6 +77,12 @@ pub async fn run(wiring: Wiring) -> Result<(), TaskEnded> {
         },
         ..Limits::for_interval(Duration::from_secs(1))
     };
+    let reporter = Reporter {
+        controller: "agentpool".into(),
+        instance: config.pod.name.clone(),
+    };
+    let aggregates = Recorder::new(client.clone(), reporter);
+    let (events, delivery) = events::events(aggregates, metrics.clone(), config.api_timeout);
     let shared = Arc::new(Shared {
         caches: Arc::new(Caches::default()),
         claims: Claims::default(),
@@ -95,13 +105,7 @@ pub async fn run(wiring: Wiring) -> Result<(), TaskEnded> {
             })
             .collect(),
         clock,
-        events: Recorder::new(
-            client.clone(),
-            Reporter {
-                controller: "agentpool".into(),
-                instance: config.pod.name.clone(),
-            },
-        ),
+        events,
         bells: Bells::default(),
         pools_listed: AtomicBool::new(false),
         metrics,
@@ -124,6 +128,7 @@ pub async fn run(wiring: Wiring) -> Result<(), TaskEnded> {
     for watch in watches.all() {
         tasks.spawn(watch);
     }
+    tasks.spawn(delivery.run(stop.clone()));
     tasks.spawn(beat(shared.clone()));
     tasks.spawn(handback::sweep(shared.clone()));
     tokio::select! {

@@ -15,7 +15,10 @@ const QUIET: Duration = Duration::from_secs(30);
 /// What was written last.
 #[derive(Debug, Default)]
 pub struct Reporter {
+    /// The status that the object has.
     last: Option<AgentPoolStatus>,
+    /// It is what we wrote ourselves. Else another replica leads or led, or an answer was lost, and what the object shows counts.
+    ours: bool,
     at: Option<Duration>,
     /// After a failure: not before.
     again: Duration,
@@ -38,9 +41,10 @@ pub struct Report {
 }
 
 impl Reporter {
-    /// Starts from the status that the object has.
-    pub fn resume(&mut self, pool: &AgentPool) {
-        if self.last.is_none() {
+    /// Starts from the status that the object has, unless that is our own: watches are late.
+    pub fn resume(&mut self, pool: &AgentPool, leads: bool) {
+        self.ours &= leads;
+        if !self.ours {
             self.last.clone_from(&pool.status);
         }
     }
@@ -78,10 +82,12 @@ impl Reporter {
         }
         let api = Api::<AgentPool>::namespaced(writer.client().clone(), namespace);
         self.again = now + AFTER_FAILURE;
+        self.ours = false;
         writer
             .status(&api, name, json!({ "status": body(&old, &next) }))
             .await?;
         self.again = Duration::ZERO;
+        self.ours = true;
         self.last = Some(next);
         self.at = Some(now);
         Ok(true)
@@ -162,6 +168,7 @@ fn moved(old: &str, new: &str) -> bool {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 
@@ -198,6 +205,46 @@ mod tests {
         assert!(!is_due(&old, &status(1, "1050m", "DemandMet"), false));
         assert!(is_due(&old, &status(1, "1", "CapacityShared"), false));
         assert!(!is_due(&old, &status(1, "1", "CapacityShared"), true));
+    }
+
+    fn shown(foreign: Option<&str>) -> AgentPool {
+        let capacity = CapacityStatus {
+            foreign: foreign.map(str::to_owned),
+            ..CapacityStatus::default()
+        };
+        let spec = serde_json::json!({ "mode": "Auto", "devices": [], "agents": [] });
+        let mut pool = AgentPool::new("pool", serde_json::from_value(spec).unwrap());
+        pool.status = Some(AgentPoolStatus {
+            capacity: Some(capacity),
+            ..AgentPoolStatus::default()
+        });
+        pool
+    }
+
+    #[test]
+    fn who_follows_knows_the_leaders_latest_status_and_takes_off_what_that_one_wrote() {
+        let mut reporter = Reporter::default();
+        reporter.resume(&shown(None), false);
+        reporter.resume(&shown(Some("2")), false);
+        reporter.resume(&shown(Some("3")), true);
+        let old = reporter.last.unwrap();
+        assert_eq!(old.capacity, shown(Some("3")).status.unwrap().capacity);
+        let next = shown(None).status.unwrap();
+        assert_eq!(body(&old, &next)["capacity"]["foreign"], json!(null));
+    }
+
+    #[test]
+    fn who_leads_believes_its_own_write_and_not_a_late_watch_until_an_answer_is_lost() {
+        let mut reporter = Reporter {
+            last: shown(Some("2")).status,
+            ours: true,
+            ..Reporter::default()
+        };
+        reporter.resume(&shown(None), true);
+        assert_eq!(reporter.last, shown(Some("2")).status);
+        reporter.ours = false;
+        reporter.resume(&shown(Some("4")), true);
+        assert_eq!(reporter.last, shown(Some("4")).status);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 use super::cache::Caches;
 use super::claims::Claims;
 use super::config::{RunConfig, Scope};
+use super::events::Events;
 use super::write::Writer;
 use crate::signals::Clock;
 use crate::signals::prometheus::Source;
@@ -34,8 +35,8 @@ pub struct Shared {
     pub recorder: Option<Recorder>,
     /// Liveness and readiness.
     pub health: Health,
-    /// One recorder, so that repeated events are one object with a count.
-    pub events: kube::runtime::events::Recorder,
+    /// Takes events.
+    pub events: Events,
     /// Ends everything.
     pub stop: CancellationToken,
     /// Every AgentPool that exists is known. Before, no workload is an orphan, and nothing is decided.

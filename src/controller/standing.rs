@@ -1,5 +1,8 @@
 //! Whether anything may be written for an agent, and if not, why: decided before any write, explained by name.
 
+#[cfg(test)]
+mod tests;
+
 use super::cache::{AutoscalerRecord, ContainerRecord, UpdateStrategy, WorkloadRecord};
 use crate::api::{ValidAgent, WorkloadKind};
 use crate::sharing::{AgentShape, Strategy};
@@ -32,6 +35,11 @@ impl Refusal {
             message,
             conflict: true,
         }
+    }
+
+    /// Whether another pool acts on the workload.
+    pub fn is_claim(&self) -> bool {
+        self.reason == "ClaimedByPool"
     }
 }
 

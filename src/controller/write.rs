@@ -62,6 +62,14 @@ impl WriteError {
         }
     }
 
+    /// Nobody knows whether it was carried out: no answer, or none that says so.
+    pub fn is_unsure(&self) -> bool {
+        matches!(
+            self.outcome(),
+            WriteOutcome::TimedOut | WriteOutcome::Failed
+        )
+    }
+
     /// Somebody wrote in between, or the object is gone: decide anew, nothing is wrong.
     pub fn is_race(&self) -> bool {
         matches!(self.outcome(), WriteOutcome::Conflict)
@@ -246,6 +254,26 @@ fn json_patch(operations: Vec<Value>) -> Result<Patch<()>, WriteError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn answered(code: u16) -> WriteError {
+        let status = kube::core::Status {
+            code,
+            ..kube::core::Status::default()
+        };
+        WriteError::Api(kube::Error::Api(Box::new(status)))
+    }
+
+    #[test]
+    fn a_write_without_an_answer_that_refuses_it_may_have_been_carried_out() {
+        assert!(WriteError::TimedOut(Duration::from_secs(5)).is_unsure());
+        for code in [500, 503, 504] {
+            assert!(answered(code).is_unsure(), "{code}");
+        }
+        for code in [400, 403, 404, 409, 422] {
+            assert!(!answered(code).is_unsure(), "{code}");
+        }
+        assert!(!WriteError::NotLeading.is_unsure());
+    }
 
     #[test]
     fn a_scale_of_no_replicas_is_told_by_its_empty_spec() {

@@ -39,6 +39,7 @@ struct Inner {
     signal_gaps: Family<ReasonLabel, Counter>,
     requests_cut: Counter,
     record_drops: Counter,
+    event_drops: Counter,
     reconcile_errors: Family<CategoryLabel, Counter>,
     panics: Counter,
     reconcile_duration: Histogram,
@@ -71,6 +72,7 @@ impl Metrics {
             signal_gaps: Family::default(),
             requests_cut: Counter::default(),
             record_drops: Counter::default(),
+            event_drops: Counter::default(),
             reconcile_errors: Family::default(),
             panics: Counter::default(),
             reconcile_duration: Histogram::new(LATENCY),
@@ -170,6 +172,11 @@ impl Metrics {
         self.inner.record_drops.inc();
     }
 
+    /// An event was not told: the API server did not keep up.
+    pub fn count_event_drop(&self) {
+        self.inner.event_drops.inc();
+    }
+
     /// A reconciliation failed; `category` is of a closed set.
     pub fn count_reconcile_error(&self, category: &'static str) {
         self.inner
@@ -183,7 +190,8 @@ impl Metrics {
         self.inner.panics.inc();
     }
 
-    /// Time from the end of the scrape that decided to the API server's answer to the write it caused.
+    /// Time from the end of the scrape that decided to the API server's answer to the write it caused. Writes that a change in the cluster
+    /// made possible (a pod is gone, a node is back) were decided by no scrape and are not counted.
     pub fn observe_scrape_to_write(&self, latency: Duration) {
         self.inner.scrape_to_write.observe(latency.as_secs_f64());
     }
@@ -262,6 +270,11 @@ impl Inner {
             self.record_drops.clone(),
         );
         r.register(
+            "event_drops",
+            "Events that were not told, because the API server did not keep up",
+            self.event_drops.clone(),
+        );
+        r.register(
             "reconcile_errors",
             "Reconciliations that failed, by category",
             self.reconcile_errors.clone(),
@@ -334,6 +347,7 @@ mod tests {
             "# TYPE agentpool_signal_gaps counter",
             "# TYPE agentpool_requests_cut counter",
             "# TYPE agentpool_record_drops counter",
+            "# TYPE agentpool_event_drops counter",
             "# TYPE agentpool_reconcile_errors counter",
             "# TYPE agentpool_panics counter",
             "# TYPE agentpool_reconcile_duration_seconds histogram",
@@ -358,6 +372,7 @@ mod tests {
         metrics.count_scrape(ScrapeOutcome::TooLarge);
         metrics.count_signal_gap("CounterReset");
         metrics.count_requests_cut(3);
+        metrics.count_event_drop();
         metrics.count_reconcile_error("Api");
         metrics.count_panic();
         metrics.set_leader(true);
@@ -376,6 +391,7 @@ mod tests {
             ("agentpool_scrapes_total{outcome=\"TooLarge\"}", "1"),
             ("agentpool_signal_gaps_total{reason=\"CounterReset\"}", "1"),
             ("agentpool_requests_cut_total", "3"),
+            ("agentpool_event_drops_total", "1"),
             ("agentpool_reconcile_errors_total{category=\"Api\"}", "1"),
             ("agentpool_panics_total", "1"),
             ("agentpool_leader", "1"),

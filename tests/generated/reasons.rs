@@ -22,6 +22,11 @@ const CONDITIONS: &[(&str, &str, &str)] = &[
         "A write was refused or timed out; it is tried again. The message has the API server's words: often a missing permission, a quota or a policy.",
     ),
     (
+        "SwapCut",
+        "Reconciling",
+        "A swap was cut by a pause or by mode Observe while its agent had no replicas. It comes up, although nothing else is written, as soon as one of the two instances that the message names is free.",
+    ),
+    (
         "Stalled",
         "Reconciling",
         "Nothing is under way, because the pool is Stalled.",
@@ -30,7 +35,7 @@ const CONDITIONS: &[(&str, &str, &str)] = &[
     (
         "InvalidSpec",
         "Stalled",
-        "A field is wrong; the message has the field, its value and what would be right. Nothing is written until it is changed.",
+        "A field is wrong; the message has the field, its value and what would be right. Nothing is written until it is changed; a swap that was begun ends first.",
     ),
     (
         "SwapHeld",
@@ -203,12 +208,12 @@ const CONDITIONS: &[(&str, &str, &str)] = &[
     (
         "Observing",
         "Paused",
-        "mode is Observe: nothing is written but status.",
+        "mode is Observe: nothing is written but status; a swap that was begun ends first.",
     ),
     (
         "PausedByAnnotation",
         "Paused",
-        "The annotation agentpool.dev/paused is \"true\": nothing is written but status.",
+        "The annotation agentpool.dev/paused is \"true\": nothing is written but status; a swap that was begun ends first.",
     ),
 ];
 

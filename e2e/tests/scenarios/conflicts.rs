@@ -1,14 +1,23 @@
 //! Scenario 10: somebody else manages what the pool would have to write.
 
+use crate::sharers;
 use crate::whole_gpus::{load, pool};
 use agentpool::api::AgentPool;
 use agentpool_e2e::controlplane::nodes::{A100_80, NodeSpec};
+use agentpool_e2e::proxy::Matcher;
 use agentpool_e2e::stage::{AGENTS, AgentWorkload, LIMIT, Stage, StageOptions};
+use agentpool_e2e::wait;
+use futures::FutureExt as _;
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::Deployment;
 use kube::api::{Api, Patch, PatchParams};
 use serde_json::json;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
+
+/// The demand window of [`pool`].
+const WINDOW: Duration = Duration::from_secs(5);
 
 fn condition(pool: &AgentPool, kind: &str) -> Option<(String, String, String)> {
     let conditions = pool.status.iter().flat_map(|s| &s.conditions);
@@ -101,11 +110,28 @@ async fn a_workload_that_somebody_else_manages_is_refused_by_name_before_any_wri
         })
         .await
         .unwrap();
+    let grown = async || Ok((stage.replicas("claimed").await? > 1).then_some(()));
+    wait::until(LIMIT, "it grows its workload", grown)
+        .await
+        .unwrap();
+    // Paused it keeps what it has claimed: what is written to it from now on is the younger pool's.
+    let pause = json!({ "metadata": { "annotations": { "agentpool.dev/paused": "true" } } });
+    let how = PatchParams::default();
+    let patched = stage.pools().patch("older", &how, &Patch::Merge(pause));
+    patched.await.unwrap();
+    stage
+        .wait_pool("older", "the older pool is paused", LIMIT, |p| {
+            condition(p, "Paused").is_some_and(|c| c.0 == "True")
+        })
+        .await
+        .unwrap();
+    let before = workload_writes(&stage);
+    assert!(before > 0, "the claimed workload is worth a write");
     // Objects are as old as their second of creation: the younger one must not be made in the same.
     let older = stage.pools().get("older").await.unwrap();
     let made = older.metadata.creation_timestamp.unwrap().0;
     let later = async || Ok((Timestamp::now().as_second() > made.as_second()).then_some(()));
-    agentpool_e2e::wait::until(
+    wait::until(
         LIMIT,
         "the second in which the older pool was made is over",
         later,
@@ -123,6 +149,9 @@ async fn a_workload_that_somebody_else_manages_is_refused_by_name_before_any_wri
         )
         .await
         .unwrap();
+    // Time for several decisions.
+    tokio::time::sleep(WINDOW * 2).await;
+    assert_eq!(workload_writes(&stage) - before, 0, "by the younger pool");
     driver.stop();
     stage.finish().await.unwrap();
 }
@@ -148,9 +177,12 @@ async fn after_three_reverts_by_the_same_manager_the_operator_stops_and_names_it
         ..PatchParams::default()
     };
     let back = json!({ "spec": { "replicas": 1 } });
-    for revert in 1..=3 {
+    // As each 30 s and then after 10 minutes of a pool with the default window of a minute: half a window, then ten of them, more than any
+    // window that could be counted in.
+    for (revert, windows) in [(1, 0.5), (2, 0.5), (3, 10.0)] {
+        tokio::time::sleep(WINDOW.mul_f64(windows)).await;
         let grown = async || Ok((stage.replicas("chat").await? > 1).then_some(()));
-        agentpool_e2e::wait::until(
+        wait::until(
             LIMIT,
             format!("the operator grows chat before revert {revert}"),
             grown,
@@ -194,9 +226,48 @@ async fn after_three_reverts_by_the_same_manager_the_operator_stops_and_names_it
         .await
         .unwrap();
     let grown = async || Ok((stage.replicas("chat").await? > 1).then_some(()));
-    agentpool_e2e::wait::until(LIMIT, "the operator acts again after an edit", grown)
+    wait::until(LIMIT, "the operator acts again after an edit", grown)
         .await
         .unwrap();
     driver.stop();
+    stage.finish().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_write_whose_answer_was_lost_is_nobodys_revert() {
+    let stage = sharers::stage(|o| o.with_proxies(), "lost-answers").await;
+    let operator = stage.runner.wait_for(1, LIMIT).await.unwrap().remove(0);
+    let (writes, lost) = (AtomicUsize::new(0), Arc::new(AtomicUsize::new(0)));
+    let every_second = Matcher::new(move |request| {
+        let scales = request.is_workload_write() && request.uri.contains("/scale");
+        scales && writes.fetch_add(1, Ordering::SeqCst) % 2 == 1
+    });
+    let counted = Arc::clone(&lost);
+    let rule = operator.proxy().unwrap().cut_after(every_second, move |_| {
+        counted.fetch_add(1, Ordering::SeqCst);
+        async {}.boxed()
+    });
+    sharers::share(&stage).await;
+    // A count is never taken back while the pool stands, so it is enough to look at the end.
+    let mut driver = sharers::drive(&stage, sharers::EVEN);
+    for (grows, load) in [("left", (45.0, 5.0)), ("right", (5.0, 45.0))].repeat(3) {
+        driver.stop();
+        driver = sharers::drive(&stage, load);
+        let grown = async || Ok((stage.ready_pods(grows).await? > 4).then_some(()));
+        wait::until(LIMIT, format!("{grows} grows"), grown)
+            .await
+            .unwrap();
+    }
+    driver.stop();
+    let lost = lost.load(Ordering::SeqCst);
+    assert!(lost >= 6, "only {lost} answers were lost");
+    for name in ["left", "right"] {
+        let notes = stage.look("Deployment", name).await.unwrap().notes;
+        assert_eq!(notes.get("agentpool.dev/reverts"), None, "{name}");
+    }
+    let said = stage.pools().get("team").await.unwrap();
+    let (status, reason, _) = condition(&said, "Conflicted").unwrap();
+    assert_eq!((status.as_str(), reason.as_str()), ("False", "NoConflict"));
+    drop(rule);
     stage.finish().await.unwrap();
 }

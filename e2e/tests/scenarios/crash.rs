@@ -4,11 +4,15 @@
 //! same small number of writes.
 
 use crate::pair::{HIGH, LOW, POOL, Pair, RESTORE};
+use agentpool::api::AgentPool;
 use agentpool_e2e::operator::Instance;
 use agentpool_e2e::proxy::{Matcher, RuleGuard};
 use agentpool_e2e::stage::{LIMIT, Seen, Stage, StageOptions};
 use agentpool_e2e::wait;
 use futures::FutureExt as _;
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::{Api, Patch, PatchParams};
+use serde_json::{Value, json};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -197,6 +201,104 @@ async fn a_swap_whose_operator_died_for_good_is_completed_or_undone_by_the_next_
     assert_eq!(stage.witness.counts("agents", HIGH).min_ready, Some(1));
     pair.quiet();
     stage.finish().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pool_that_is_paused_or_broken_in_the_middle_of_a_swap_leaves_no_agent_without_replicas()
+{
+    let (stage, mut pair) = mig("crash-paused").await;
+    let operator = operator(&stage);
+    let patch = async |change: Value| {
+        let how = PatchParams::default();
+        let patched = stage.pools().patch(POOL, &how, &Patch::Merge(change));
+        patched.await.unwrap();
+    };
+    let paused =
+        |value: Value| json!({ "metadata": { "annotations": { "agentpool.dev/paused": value } } });
+    let ready = |p: &AgentPool| {
+        let conditions = p.status.iter().flat_map(|s| &s.conditions);
+        let ready = conditions.into_iter().find(|c| c.type_ == "Ready");
+        ready.map(|c| (c.status.clone(), c.reason.clone(), c.message.clone()))
+    };
+    let says = |p: &AgentPool, status: &str, reason: &str| {
+        ready(p).is_some_and(|(s, r, _)| s == status && r == reason)
+    };
+
+    // Paused, and what low had was taken by somebody else: status says that it waits, and for what.
+    let cut = Cut::at(&operator, 2, true);
+    let (high, low) = change_sides(&stage, &mut pair).await;
+    cut.wait().await;
+    stopped_in_the_middle(&stage, &pair).await;
+    let taken = "nvidia.com/mig-3g.40gb";
+    let foreign = json!({
+        "apiVersion": "v1", "kind": "Pod", "metadata": { "name": "notebook", "namespace": "default" },
+        "spec": { "containers": [{ "name": "n", "image": "notebook", "resources": { "limits": { taken: "1" } } }] }
+    });
+    stage.apply(&foreign).await.unwrap();
+    let pods: Api<Pod> = Api::namespaced(stage.client.clone(), "default");
+    wait::until(LIMIT, "somebody else has the instance", async || {
+        let notebook = pods.get("notebook").await?;
+        Ok(notebook.spec.and_then(|spec| spec.node_name))
+    })
+    .await
+    .unwrap();
+    patch(paused(json!("true"))).await;
+    operator.hold_down(false).await;
+    let waits = stage
+        .wait_pool(POOL, "status says that low waits", LIMIT, |p| {
+            says(p, "False", "SwapCut")
+        })
+        .await
+        .unwrap();
+    let (_, _, message) = ready(&waits).unwrap();
+    assert!(
+        message.contains("Deployment low") && message.contains(taken),
+        "{message}"
+    );
+    pods.delete("notebook", &Default::default()).await.unwrap();
+    serves_again(&stage, &pair, "paused").await;
+    stage
+        .wait_pool(POOL, "status says that it is paused", LIMIT, |p| {
+            says(p, "True", "PausedByAnnotation")
+        })
+        .await
+        .unwrap();
+    patch(paused(Value::Null)).await;
+    drop(cut);
+    pair.wait_on(&stage, high, low).await.unwrap();
+
+    // The other way, and the spec names a metrics server that nobody configured.
+    let cut = Cut::at(&operator, 2, true);
+    let (high, low) = change_sides(&stage, &mut pair).await;
+    cut.wait().await;
+    stopped_in_the_middle(&stage, &pair).await;
+    let nowhere = json!({ "source": "Prometheus", "prometheus": { "name": "nowhere" } });
+    patch(json!({ "spec": { "metrics": nowhere } })).await;
+    operator.hold_down(false).await;
+    serves_again(&stage, &pair, "a broken spec").await;
+    let broken = stage.pools().get(POOL).await.unwrap();
+    assert!(
+        says(&broken, "False", "InvalidSpec"),
+        "{:?}",
+        ready(&broken)
+    );
+    patch(json!({ "spec": { "metrics": null } })).await;
+    drop(cut);
+    pair.wait_on(&stage, high, low).await.unwrap();
+    pair.quiet();
+    stage.finish().await.unwrap();
+}
+
+/// Low is up again and nothing is left of the swap; high was not touched.
+async fn serves_again(stage: &Stage, pair: &Pair, when: &str) {
+    let before = pair.look(stage).await.unwrap();
+    pair.wait(stage, &format!("low serves again: {when}"), |[_, low]| {
+        low.replicas == 1 && low.settled && !low.notes.contains_key(RESTORE)
+    })
+    .await
+    .unwrap();
+    let after = pair.look(stage).await.unwrap();
+    assert_eq!(after[0], before[0], "high was touched: {when}");
 }
 
 /// Nobody is there to end the swap: low is at zero, its pods are gone, and what to put back stands on it.

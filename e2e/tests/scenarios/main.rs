@@ -11,6 +11,7 @@ mod mig;
 mod pair;
 mod prometheus;
 mod quiet;
+mod refusals;
 mod restarts;
 mod rights;
 mod sharers;

@@ -3,7 +3,11 @@
 use crate::pair::{HIGH, LOW, POOL, Pair, RESTORE, hold_of};
 use agentpool_e2e::controlplane::audit::Records;
 use agentpool_e2e::stage::{LIMIT, Stage, StageOptions};
+use agentpool_e2e::witness::WitnessRules;
+use k8s_openapi::api::apps::v1::Deployment;
+use kube::api::{Api, Patch, PatchParams};
 use serde_json::{Value, json};
+use std::time::Duration;
 
 const PREVIOUS: &str = "agentpool.dev/previous-gpu-request";
 const EXCHANGE: [(&str, u32); 2] = [("2g.20gb", 1), ("3g.40gb", 1)];
@@ -129,6 +133,50 @@ async fn a_swap_without_a_spare_ends_whatever_the_rollout_strategy_is() {
         pair.quiet();
         stage.clear().await.unwrap();
     }
+    stage.finish().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_gives_up_a_request_that_is_put_back_three_times_leaves_the_other_managers_alone() {
+    let stage = stage("mig-reverts", &[("1g.10gb", 2), ("3g.40gb", 1)]).await;
+    // Beside each other both keys fit no node: it is the other manager that puts them there.
+    let rules = WitnessRules::default().unschedulable_grace(Duration::MAX);
+    stage.witness.set_rules(rules);
+    let mut pair = Pair::new("1g.10gb", "1g.10gb");
+    pair.deploy(&stage).await.unwrap();
+    pair.busy(&stage, HIGH);
+    pair.pool(&stage).await.unwrap();
+    let deployments: Api<Deployment> = Api::namespaced(stage.client.clone(), "agents");
+    let original = json!({
+        "apiVersion": "apps/v1", "kind": "Deployment", "metadata": { "name": HIGH },
+        "spec": { "template": { "spec": { "containers": [{ "name": "server", "resources": { "limits": { "nvidia.com/mig-1g.10gb": "1" } } }] } } }
+    });
+    for _ in 0..3 {
+        pair.wait_on(&stage, "3g.40gb", "1g.10gb").await.unwrap();
+        let gitops = PatchParams::apply("gitops").force();
+        deployments
+            .patch(HIGH, &gitops, &Patch::Apply(&original))
+            .await
+            .unwrap();
+    }
+    stage
+        .wait_pool(POOL, "Conflicted names the manager", LIMIT, |p| {
+            let conditions = p.status.iter().flat_map(|s| &s.conditions);
+            conditions.into_iter().any(|c| {
+                c.type_ == "Conflicted" && c.reason == "Reverted" && c.message.contains("gitops")
+            })
+        })
+        .await
+        .unwrap();
+    pair.wait(
+        &stage,
+        "high runs on what the other manager wants",
+        |[h, _]| h.is_on("1g.10gb") && h.replicas == 1 && h.settled,
+    )
+    .await
+    .unwrap();
+    stage.wait_gone(HIGH, 1).await.unwrap();
+    pair.quiet();
     stage.finish().await.unwrap();
 }
 

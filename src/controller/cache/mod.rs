@@ -15,7 +15,7 @@ mod workload;
 pub use autoscaler::{AutoscalerRecord, scaled_objects};
 pub use follow::{Record, Source, Wake, follow, key, label, version};
 pub use node::NodeRecord;
-pub use pod::{PodRecord, REVISION_LABEL};
+pub use pod::{DeletionCost, PodRecord, REVISION_LABEL};
 pub use store::{Key, Store};
 pub use taint::{TaintRecord, TolerationRecord};
 pub use usage::Usage;

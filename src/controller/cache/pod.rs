@@ -1,6 +1,9 @@
 use super::{Record, add, gpu_resources};
+use crate::api::annotations::POD_DELETION_COST;
+use crate::controller::write::PODS_MANAGER;
 use crate::units::GpuResource;
 use k8s_openapi::api::core::v1::{Container, Pod};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ManagedFieldsEntry, ObjectMeta};
 use k8s_openapi::jiff::Timestamp;
 use std::collections::BTreeMap;
 
@@ -43,8 +46,36 @@ pub struct PodRecord {
     pub unschedulable_since: Option<Timestamp>,
     /// Why a container of it cannot start, as the kubelet names it.
     pub cannot_start: Option<String>,
-    /// Its deletion cost, as annotated.
-    pub deletion_cost: Option<String>,
+    /// Who has annotated its deletion cost.
+    pub deletion_cost: DeletionCost,
+}
+
+/// Who has annotated a pod's deletion cost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DeletionCost {
+    /// Nobody.
+    Unset,
+    /// We: a scale-in is to take the pod.
+    Ours,
+    /// Somebody else: it stays as it is.
+    Theirs,
+}
+
+impl DeletionCost {
+    fn of(meta: &ObjectMeta) -> Self {
+        let annotated = |key: &str| meta.annotations.iter().any(|all| all.contains_key(key));
+        let owns = |entry: &ManagedFieldsEntry| {
+            let fields = entry.fields_v1.as_ref().map(|fields| &fields.0);
+            let ours = fields.and_then(|fields| fields.get("f:metadata")?.get("f:annotations"));
+            entry.manager.as_deref() == Some(PODS_MANAGER)
+                && ours.is_some_and(|all| all.get(format!("f:{POD_DELETION_COST}")).is_some())
+        };
+        match annotated(POD_DELETION_COST) {
+            false => Self::Unset,
+            true if meta.managed_fields.iter().flatten().any(owns) => Self::Ours,
+            true => Self::Theirs,
+        }
+    }
 }
 
 fn of_container(container: &Container) -> BTreeMap<GpuResource, u32> {
@@ -85,7 +116,8 @@ impl Record<Pod> for PodRecord {
         let since = changed.and_then(|c| c.last_transition_time.as_ref());
         let unschedulable = condition("PodScheduled")
             .filter(|c| c.status == "False" && c.reason.as_deref() == Some("Unschedulable"));
-        let created = pod.metadata.creation_timestamp.map(|t| t.0);
+        let created = pod.metadata.creation_timestamp.as_ref().map(|t| t.0);
+        let deletion_cost = DeletionCost::of(&pod.metadata);
         let containers = status.container_statuses.iter().flatten();
         let mut waiting =
             containers.filter_map(|c| c.state.as_ref()?.waiting.as_ref()?.reason.as_ref());
@@ -109,10 +141,40 @@ impl Record<Pod> for PodRecord {
             cannot_start: waiting
                 .find(|reason| CANNOT_START.contains(&reason.as_str()))
                 .cloned(),
-            deletion_cost: pod
-                .metadata
-                .annotations
-                .and_then(|mut a| a.remove(crate::api::annotations::POD_DELETION_COST)),
+            deletion_cost,
         })
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn cost(annotations: Value, managers: &[(&str, &str)]) -> DeletionCost {
+        let entry = |(manager, key): &(&str, &str)| {
+            let fields = json!({ "f:metadata": { "f:annotations": { format!("f:{key}"): {} } } });
+            json!({ "manager": manager, "operation": "Update", "fieldsType": "FieldsV1", "fieldsV1": fields })
+        };
+        let entries: Vec<Value> = managers.iter().map(entry).collect();
+        let meta = json!({ "annotations": annotations, "managedFields": entries });
+        DeletionCost::of(&serde_json::from_value(meta).unwrap())
+    }
+
+    #[test]
+    fn a_deletion_cost_is_ours_by_its_field_manager_and_not_by_its_value() {
+        let ours = json!({ POD_DELETION_COST: "-1000" });
+        let (we, they) = (
+            (PODS_MANAGER, POD_DELETION_COST),
+            ("kubectl", POD_DELETION_COST),
+        );
+        assert_eq!(cost(ours.clone(), &[we]), DeletionCost::Ours);
+        assert_eq!(cost(ours.clone(), &[they]), DeletionCost::Theirs);
+        assert_eq!(cost(ours.clone(), &[]), DeletionCost::Theirs);
+        let other = (PODS_MANAGER, "agentpool.dev/other");
+        assert_eq!(cost(ours, &[other, they]), DeletionCost::Theirs);
+        assert_eq!(cost(json!({ "team": "x" }), &[we]), DeletionCost::Unset);
+        assert_eq!(cost(Value::Null, &[]), DeletionCost::Unset);
     }
 }

@@ -1,6 +1,7 @@
-use super::{Hands, cut, marked};
+use super::{Hands, marked};
 use crate::controller::cache::{Caches, Record, Store, key, version};
 use crate::controller::config::Scope;
+use crate::controller::cut::cut;
 use crate::controller::write::{WriteError, Writer};
 use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
 use k8s_openapi::api::core::v1::{Node, Pod};

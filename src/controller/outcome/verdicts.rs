@@ -32,12 +32,15 @@ impl Outcome<'_> {
             (true, ..) => Verdict::new(C::Reconciling, false, "Stalled", "nothing is under way"),
             (_, Some(failure), _) => Verdict::new(C::Reconciling, true, "WriteFailed", failure),
             (_, _, true) => Verdict::new(C::Reconciling, true, "Moving", self.moving()),
-            _ => Verdict::new(
-                C::Reconciling,
-                false,
-                "Settled",
-                "what was decided is in force",
-            ),
+            _ => match self.cut() {
+                Some(cut) => Verdict::new(C::Reconciling, true, "SwapCut", cut),
+                None => Verdict::new(
+                    C::Reconciling,
+                    false,
+                    "Settled",
+                    "what was decided is in force",
+                ),
+            },
         };
         let ready = if stalled.holds {
             Verdict::new(C::Ready, false, stalled.reason, stalled.message.clone())
@@ -69,6 +72,24 @@ impl Outcome<'_> {
             conflicted,
             paused,
         ]
+    }
+
+    /// Agents that a swap has left at zero replicas, and what each waits for.
+    fn cut(&self) -> Option<String> {
+        let agents = self.pool.agents.iter().zip(&self.observed.agents);
+        let stopped: Vec<String> = agents
+            .filter(|(_, seen)| seen.replicas == 0)
+            .filter_map(|(agent, seen)| {
+                let restore = seen.restore.as_ref()?;
+                Some(format!(
+                    "{} has no replicas, because its swap from {} to {} was cut: it comes up as soon as one of the two is free",
+                    describe(agent),
+                    restore.from,
+                    restore.to
+                ))
+            })
+            .collect();
+        (!stopped.is_empty()).then(|| stopped.join("; "))
     }
 
     fn moving(&self) -> String {

@@ -1,11 +1,12 @@
 //! The writes of a tick: steps, status, events.
 
+use super::loose;
 use super::{Seen, State, Tick};
 use crate::allocation::Allotment;
 use crate::api::conditions::{ConditionType, Verdict};
 use crate::api::{AgentPool, Invalid, ValidPool};
 use crate::controller::apply::{Applier, agent_of};
-use crate::controller::events;
+use crate::controller::backoff::Backoff;
 use crate::controller::outcome::Outcome;
 use crate::controller::report::Report;
 use crate::controller::reverts::{self, Expected};
@@ -14,7 +15,13 @@ use crate::controller::write::WriteError;
 use crate::sharing::{Plan, Step};
 use crate::telemetry::AgentSample;
 use k8s_openapi::jiff::Timestamp;
+use std::fmt::Debug;
 use std::time::{Duration, Instant};
+
+/// How often a pool that cannot be read is looked at: a change of it wakes at once.
+const UNREADABLE: Duration = Duration::from_secs(60);
+/// The same, while something that was begun has to be ended.
+const LOOSE: Duration = Duration::from_secs(1);
 
 pub(super) async fn apply(
     shared: &Shared,
@@ -23,21 +30,30 @@ pub(super) async fn apply(
     plan: &Plan,
     state: &mut State,
 ) -> Tick {
-    let mut tick = Tick::default();
-    if !pool.may_write() || !shared.writer.leads() {
-        // What others change while we may not write is no revert.
-        state.expected = Expected::default();
-        return tick;
-    }
-    let stepping = |name: &str| {
-        plan.steps
-            .iter()
-            .any(|step| pool.agents[agent_of(step)].name == name)
-    };
     let State {
         backoff, expected, ..
     } = state;
-    backoff.keep(stepping);
+    let mut tick = Tick::default();
+    if !pool.may_write() || !shared.writer.leads() {
+        // What others change while we may not write is no revert.
+        *expected = Expected::default();
+    }
+    if !shared.writer.leads() {
+        return tick;
+    }
+    let steps: &[Step] = match pool.may_write() {
+        true => &plan.steps,
+        false => &[],
+    };
+    let loose = loose::of(pool, &seen.view, steps);
+    backoff.keep(|name| {
+        let mut stepping = steps.iter().map(|step| &pool.agents[agent_of(step)].name);
+        stepping.any(|agent| agent == name) || loose.iter().any(|end| end.agent == name)
+    });
+    tick.done = loose::tie(shared, &pool.namespace, &loose, backoff, seen.now).await;
+    if !tick.done.is_empty() {
+        return tick; // What was observed no longer holds.
+    }
     let applier = Applier {
         writer: &shared.writer,
         caches: &shared.caches,
@@ -53,7 +69,7 @@ pub(super) async fn apply(
             tracing::warn!(pool = pool.key(), %error, "a revert was not counted");
         }
     }
-    for step in &plan.steps {
+    for step in steps {
         let agent = &pool.agents[agent_of(step)].name;
         if backoff.holds(agent, seen.now) || given_up.contains(&agent_of(step)) {
             continue;
@@ -65,23 +81,43 @@ pub(super) async fn apply(
                 shared
                     .metrics
                     .count_requests_cut(requests_in_victims(seen, step));
-                shared.metrics.observe_scrape_to_write(seen.read.elapsed());
+                if let Some(read) = seen.read {
+                    shared.metrics.observe_scrape_to_write(read.elapsed());
+                }
                 tick.done.extend(done);
-            }
-            // The steps of a plan are independent, but what was observed no longer holds: look again first.
-            Err(error) if error.is_race() => {
-                backoff.raced(agent, seen.now, error.to_string());
-                break;
             }
             Err(WriteError::NotLeading) => break,
             Err(error) => {
-                tracing::warn!(pool = pool.key(), %error, ?step, "a step failed");
-                shared.metrics.count_reconcile_error("Write");
-                backoff.failed(agent, seen.now, error.to_string());
+                if error.is_unsure() {
+                    // If it was carried out, what we see next is our own doing.
+                    expected.forget(agent);
+                }
+                failed(shared, backoff, agent, step, &error, seen.now);
+                // The steps of a plan are independent, but what was observed no longer holds: look again first.
+                if error.is_race() {
+                    break;
+                }
             }
         }
     }
     tick
+}
+
+/// A write for an agent failed, or lost a race.
+pub(super) fn failed(
+    shared: &Shared,
+    backoff: &mut Backoff,
+    agent: &str,
+    what: impl Debug,
+    error: &WriteError,
+    now: Duration,
+) {
+    if error.is_race() {
+        return backoff.raced(agent, now, error.to_string());
+    }
+    tracing::warn!(agent, %error, ?what, "a write failed");
+    shared.metrics.count_reconcile_error("Write");
+    backoff.failed(agent, now, error.to_string());
 }
 
 /// Requests running and waiting in the pods that a scale-in takes, as far as they are known.
@@ -109,6 +145,11 @@ pub(super) async fn report(
     state: &mut State,
     tick: &mut Tick,
 ) {
+    if !shared.writer.leads() {
+        // Of two replicas that publish a pool each sum over them is wrong.
+        shared.metrics.forget_pool(&pool.namespace, &pool.name);
+        return;
+    }
     let samples = pool
         .agents
         .iter()
@@ -125,9 +166,6 @@ pub(super) async fn report(
     shared
         .metrics
         .publish_pool(&pool.namespace, &pool.name, samples.collect());
-    if !shared.writer.leads() {
-        return;
-    }
     let outcome = Outcome {
         pool,
         view: &seen.view,
@@ -147,7 +185,8 @@ pub(super) async fn report(
         lag: outcome.lag,
         agents: outcome.agents(),
     };
-    events::publish(shared, object, &tick.done, &report.verdicts).await;
+    let bad = state.news.of(&report.verdicts, seen.now);
+    shared.events.publish(object, &tick.done, &bad);
     let written = state
         .reporter
         .report(
@@ -167,7 +206,7 @@ pub(super) async fn report(
     }
 }
 
-/// A pool that cannot be read: says which field, what it says, and what would be right; touches nothing else.
+/// A pool that cannot be read: says which field, what it says, and what would be right; ends what was begun, and touches nothing else.
 pub(super) async fn refuse(
     shared: &Shared,
     pool: &AgentPool,
@@ -179,6 +218,7 @@ pub(super) async fn refuse(
         pool.metadata.name.clone().unwrap_or_default(),
     );
     shared.metrics.count_reconcile_error("Invalid");
+    shared.metrics.forget_pool(&namespace, &name);
     let message = invalid.to_string();
     let verdicts = vec![
         Verdict::new(ConditionType::Ready, false, "InvalidSpec", message.clone()),
@@ -196,12 +236,22 @@ pub(super) async fn refuse(
         lag: None,
         agents: Vec::new(),
     };
-    let tick = Tick {
-        interval: Some(Duration::from_secs(60)),
+    let mut tick = Tick {
+        interval: Some(UNREADABLE),
         ..Tick::default()
     };
     if shared.writer.leads() {
-        events::publish(shared, pool, &[], &report.verdicts).await;
+        let loose = loose::of_unreadable(shared, pool);
+        if !loose.is_empty() {
+            tick.interval = Some(LOOSE);
+        }
+        let now = shared.clock.now();
+        state
+            .backoff
+            .keep(|name| loose.iter().any(|end| end.agent == name));
+        tick.done = loose::tie(shared, &namespace, &loose, &mut state.backoff, now).await;
+        let bad = state.news.of(&report.verdicts, now);
+        shared.events.publish(pool, &tick.done, &bad);
         let written = state
             .reporter
             .report(
@@ -209,7 +259,7 @@ pub(super) async fn refuse(
                 (&namespace, &name),
                 pool.metadata.generation,
                 report,
-                shared.clock.now(),
+                now,
             )
             .await;
         if let Err(error) = written {

@@ -2,10 +2,12 @@
 
 mod act;
 mod admit;
+mod loose;
 mod record;
 
 use super::apply::Done;
 use super::backoff::Backoff;
+use super::events::News;
 use super::observe::{View, view};
 use super::readings::{Readings, falls_back};
 use super::report::Reporter;
@@ -37,6 +39,7 @@ pub struct State {
     /// Since when this process knows the pool.
     since: Timestamp,
     reporter: Reporter,
+    news: News,
     backoff: Backoff,
     expected: Expected,
     recorded: Recorded,
@@ -52,6 +55,7 @@ impl Default for State {
             started_pods: BTreeSet::new(),
             since: Timestamp::now(),
             reporter: Reporter::default(),
+            news: News::default(),
             backoff: Backoff::default(),
             expected: Expected::default(),
             recorded: Recorded::default(),
@@ -70,7 +74,10 @@ pub struct Tick {
 
 /// One tick. `scrape`: it is due by the pool's interval, not only woken by a change.
 pub async fn reconcile(shared: &Shared, pool: &AgentPool, state: &mut State, scrape: bool) -> Tick {
-    state.reporter.resume(pool);
+    let leads = shared.writer.leads();
+    state.reporter.resume(pool, leads);
+    let status = pool.status.as_ref();
+    state.news.resume(status, leads, shared.clock.now());
     let sources = shared.config.metric_sources.keys().map(String::as_str);
     let valid = match admit(pool, shared.nodes_hidden(), sources) {
         Ok(valid) => valid,
@@ -98,8 +105,8 @@ struct Seen {
     signals: Vec<Option<AgentSignal>>,
     /// Why the pool's metrics server cannot be read.
     outage: Option<Problem>,
-    /// When the scrapes that this tick decides upon were in.
-    read: Instant,
+    /// When the scrapes that this tick decides upon were in; `None`: a change woke it, and nothing was read.
+    read: Option<Instant>,
     now: Duration,
 }
 
@@ -107,12 +114,12 @@ async fn observe(shared: &Shared, pool: &ValidPool, state: &mut State, scrape: b
     state.readings.fit(pool);
     let look = || view(pool, &shared.caches, &shared.claims);
     let mut view = look();
+    let mut at = None;
     if scrape {
-        read(shared, pool, &view, &mut state.readings).await;
+        at = read(shared, pool, &view, &mut state.readings).await;
         // The scrape took time: what is decided upon is the cluster as it is after it.
         view = look();
     }
-    let read = Instant::now();
     learn_lag(&view, pool, state);
     let pace = allocation::pace(pool.pace, state.lag.get());
     let now = shared.clock.now();
@@ -150,13 +157,18 @@ async fn observe(shared: &Shared, pool: &ValidPool, state: &mut State, scrape: b
         survey,
         signals,
         outage: state.readings.outage(),
-        read,
+        read: at,
         now,
     }
 }
 
-/// One round of readings, from wherever the pool's signals come.
-async fn read(shared: &Shared, pool: &ValidPool, view: &View, readings: &mut Readings) {
+/// One round of readings, from wherever the pool's signals come; says when they were in, if anything was due.
+async fn read(
+    shared: &Shared,
+    pool: &ValidPool,
+    view: &View,
+    readings: &mut Readings,
+) -> Option<Instant> {
     let samples = match &pool.prometheus {
         None => {
             readings
@@ -164,16 +176,16 @@ async fn read(shared: &Shared, pool: &ValidPool, view: &View, readings: &mut Rea
                 .await
         }
         Some(name) => {
-            let Some(source) = shared.sources.get(name) else {
-                return;
-            };
+            let source = shared.sources.get(name)?;
             if !readings.is_query_due(shared.clock.now()) {
-                return;
+                return None;
             }
             readings.query(pool, view, source, &shared.metrics).await
         }
     };
+    let at = Instant::now();
     readings.take(pool, view, &samples, &shared.metrics, shared.clock.now());
+    Some(at)
 }
 
 /// Learns from every pod that became ready, once.
@@ -228,6 +240,9 @@ fn plan(
         seen.now,
     );
     state.memory.sharing = memory;
+    if !shared.writer.leads() {
+        return plan; // A follower's decisions are nobody's: counted, they would double the leader's.
+    }
     for allotment in decision {
         shared.metrics.count_decision(allotment.reason);
     }

@@ -286,7 +286,7 @@ async fn measure(stage: &Stage, case: &Case) -> Result<Vec<Figure>> {
         "s",
     ));
     figures.push(Figure::new(
-        name("replica counts written"),
+        name("writes that a scrape decided"),
         decided.count(),
         "writes",
     ));
