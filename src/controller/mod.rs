@@ -65,18 +65,8 @@ pub async fn run(wiring: Wiring) -> Result<(), TaskEnded> {
         stop,
     } = wiring;
     let clock = Clock::start();
-    let limits = Limits {
-        request_timeout: config.scrape.timeout,
-        deadline: config.scrape.timeout,
-        // A quarter a pool, so that no pool whose pods hang keeps the others' pods waiting.
-        concurrency: config.scrape.concurrency.div_ceil(4),
-        total_concurrency: config.scrape.concurrency,
-        page: crate::signals::exposition::PageLimits {
-            bytes: config.scrape.max_bytes,
-            ..Default::default()
-        },
-        ..Limits::for_interval(Duration::from_secs(1))
-    };
+    let scrape = config.scrape;
+    let limits = Limits::shared(scrape.concurrency, scrape.timeout, scrape.max_bytes);
     let reporter = Reporter {
         controller: "agentpool".into(),
         instance: config.pod.name.clone(),

@@ -1,6 +1,7 @@
 //! The fewest copies that bring every share near its aim, under tokens and memory.
 
 use super::copies::Case;
+use super::copy_bound::{Ask, least_shortfall};
 use super::hysteresis::{self, Commitment};
 use super::market::{Market, Unit};
 use super::packer::{self, Cost, Limits, Want};
@@ -84,7 +85,7 @@ impl Search<'_> {
             || self
                 .census
                 .as_ref()
-                .is_none_or(|census| census.after(copies).excess().is_none())
+                .is_none_or(|census| census.holds(copies))
     }
 
     /// The copies that bring the shares nearest to their aims, and the fewest of those. Without `bounded` as if memory did
@@ -93,31 +94,41 @@ impl Search<'_> {
         if let Some(kept) = self.kept() {
             return (Some(kept), true);
         }
-        let ranges: Vec<(u32, u32)> = self
-            .cases
-            .iter()
-            .map(|case| self.range(case, bounded))
+        let asks: Vec<Ask> = (0..self.cases.len())
+            .map(|i| self.ask(i, bounded))
             .collect();
-        let fewest: u64 = ranges.iter().map(|(low, _)| u64::from(*low)).sum();
+        let fewest: u64 = asks.iter().map(|ask| u64::from(ask.fewest)).sum();
         let tokens = self.unit.total();
         let most = tokens.min(fewest.saturating_add(MOST_EXTRA));
         let rounds = most.saturating_sub(fewest) + 1;
         let steps = packer::steps(self.cases.len()) / u32::try_from(rounds).unwrap_or(u32::MAX);
-        let mut best: Option<(Cost, Vec<u32>)> = None;
-        for all in fewest.min(most)..=most {
-            let Some((cost, copies)) = self.pack(&ranges, all, bounded, steps) else {
+        // The most promising sums first, so that few are left to be packed.
+        let mut sums: Vec<(u128, u64)> = (fewest.min(most)..=most)
+            .map(|all| (least_shortfall(&asks, self.capacity, all), all))
+            .collect();
+        sums.sort_unstable();
+        let mut best: Option<(Cost, u64, Vec<u32>)> = None;
+        for (least, all) in sums {
+            let least = Cost::of_shortfall(least);
+            let hopeless = best.as_ref().is_some_and(|(cost, sum, _)| {
+                cost.is_below(&least) || *sum < all && !least.is_below(cost)
+            });
+            if hopeless {
+                continue;
+            }
+            let Some((cost, copies)) = self.pack(&asks, all, bounded, steps) else {
                 continue;
             };
-            let met = cost.is_met();
-            if best.as_ref().is_none_or(|(least, _)| cost.is_below(least)) {
-                best = Some((cost, copies));
-            }
-            if met {
-                break;
+            // Of equal ones the fewest copies.
+            let better = best.as_ref().is_none_or(|(least, sum, _)| {
+                cost.is_below(least) || all < *sum && !least.is_below(&cost)
+            });
+            if better {
+                best = Some((cost, all, copies));
             }
         }
-        let met = best.as_ref().is_some_and(|(cost, _)| cost.is_met());
-        (best.map(|(_, copies)| copies), met)
+        let met = best.as_ref().is_some_and(|(cost, ..)| cost.is_met());
+        (best.map(|(.., copies)| copies), met)
     }
 
     /// What is in force, when all of it is permitted and near enough to every aim.
@@ -142,6 +153,28 @@ impl Search<'_> {
         (all <= self.unit.total()).then_some(kept)
     }
 
+    /// What agent `i` is to get.
+    fn ask(&self, i: usize, bounded: bool) -> Ask {
+        let case = &self.cases[i];
+        let tolerated = hysteresis::tolerated(&self.market.shape.behavior, case.aim);
+        let (fewest, most) = self.range(case, bounded);
+        let now = case.copies.unwrap_or(0);
+        let reach = u64::from(fewest).saturating_add(MOST_EXTRA);
+        let reach = u32::try_from(reach).unwrap_or(u32::MAX);
+        Ask {
+            weight: self.market.shape.agents[i].priority.weight(),
+            aim: case.aim.saturating_sub(tolerated.max(TOLERATED)),
+            // Where not even the fewest fit, fewer are better than none; who runs keeps one.
+            bottom: if case.fixed || !bounded {
+                fewest
+            } else {
+                fewest.min(u32::from(now > 0))
+            },
+            fewest,
+            most: reach.min(most),
+        }
+    }
+
     /// Fewest and most copies of an agent.
     fn range(&self, case: &Case, bounded: bool) -> (u32, u32) {
         let now = case.copies.unwrap_or(0);
@@ -159,42 +192,20 @@ impl Search<'_> {
     }
 
     /// The best copies with `all` busy copies in sum.
-    fn pack(
-        &self,
-        ranges: &[(u32, u32)],
-        all: u64,
-        bounded: bool,
-        steps: u32,
-    ) -> Option<(Cost, Vec<u32>)> {
-        let behavior = &self.market.shape.behavior;
+    fn pack(&self, asks: &[Ask], all: u64, bounded: bool, steps: u32) -> Option<(Cost, Vec<u32>)> {
+        let quantum = |copies: u32| self.quantum(copies, all);
         let wants: Vec<Want> = self
             .cases
             .iter()
-            .zip(ranges)
-            .enumerate()
-            .map(|(i, (case, (low, high)))| {
-                let agent = &self.market.shape.agents[i];
-                let tolerated = hysteresis::tolerated(behavior, case.aim).max(TOLERATED);
-                let aim = case.aim.saturating_sub(tolerated);
-                let quantum = |copies: u32| self.quantum(copies, all);
-                let reach = u64::from(*low)
-                    .saturating_add(MOST_EXTRA)
-                    .min(u64::from(*high));
-                let reach = u32::try_from(reach).unwrap_or(u32::MAX);
-                // Where not even the fewest fit, fewer are better than none; who runs keeps one.
-                let bottom = if case.fixed || !bounded {
-                    *low
-                } else {
-                    (*low).min(u32::from(case.copies.unwrap_or(0) > 0))
-                };
-                Want {
-                    priority: agent.priority,
-                    min_replicas: *low,
-                    target: aim,
-                    hunger: aim,
-                    in_force: case.copies.map(quantum),
-                    menu: lines(bottom, reach).map(quantum).collect(),
-                }
+            .zip(asks)
+            .zip(&self.market.shape.agents)
+            .map(|((case, ask), agent)| Want {
+                priority: agent.priority,
+                min_replicas: ask.fewest,
+                target: ask.aim,
+                hunger: ask.aim,
+                in_force: case.copies.map(quantum),
+                menu: lines(ask.bottom, ask.most).map(quantum).collect(),
             })
             .collect();
         let fits = |choice: &[usize]| {

@@ -8,6 +8,7 @@
 mod adversarial;
 mod cases;
 mod copies;
+mod copy_bound;
 mod copy_search;
 mod decide;
 mod explain;

@@ -84,12 +84,7 @@ pub(super) fn pack(wants: &[Want], limits: &Limits<'_>) -> Option<Vec<usize>> {
     if table.iter().any(Vec::is_empty) {
         return None;
     }
-    let mut packing = Packing {
-        table: &table,
-        limits,
-        left: limits.totals.iter().map(|(_, total)| *total).collect(),
-        budget: limits.budget,
-    };
+    let mut packing = Packing::of(&table, limits);
     let start = packing.greedy(wants);
     let mut search = Search::from(&packing, start);
     search.descend(&mut packing, 0, Cost::default());

@@ -9,7 +9,7 @@ use super::ground::{Ground, covers};
 use super::ledger::Ledger;
 use super::market::Market;
 use super::starts::Starts;
-use super::types::{AgentObserved, Hold, HoldReason, Plan, PodState, Quantum, Step};
+use super::types::{AgentObserved, Hold, HoldReason, Plan, Pod, PodState, Quantum, Step};
 use super::victims;
 use crate::units::GpuResource;
 use std::cmp::Reverse;
@@ -171,19 +171,30 @@ impl Planner<'_> {
             let message = format!("{what}, when its own rollout has finished");
             return self.hold(i, HoldReason::WaitingForRollout, message);
         }
+        let victims = victims::pick(self.ground, i, quantum.replicas, required);
+        let cut: Vec<&Pod> = agent
+            .pods
+            .iter()
+            .filter(|pod| victims.contains(&pod.name))
+            .collect();
+        if let Some(before) = self.starts.beside(self.ground, &cut) {
+            let message = format!(
+                "{what}, when {before}: an engine that starts measures the free memory of the whole GPU"
+            );
+            return self.hold(i, HoldReason::WaitingForStart, message);
+        }
         if !self.ledger.may_leave(i, quantum.replicas) {
             let message = format!(
                 "{what}, when copies that are on their way have a node: one could land here and not fit"
             );
             return self.hold(i, HoldReason::WaitingForCapacity, message);
         }
-        let victims = victims::pick(self.ground, i, quantum.replicas, required);
-        let cuts_running = agent
-            .pods
-            .iter()
-            .any(|pod| victims.contains(&pod.name) && self.ground.node_of(pod).is_some());
+        let cuts_running = cut.iter().any(|pod| self.ground.node_of(pod).is_some());
         if cuts_running && !self.may_disrupt(i, &what) {
             return;
+        }
+        if cuts_running {
+            self.starts.end(&self.market.shape.agents[i].name);
         }
         self.plan.steps.push(Step::Scale {
             agent: i,

@@ -8,6 +8,7 @@ use super::time_slicing::slices;
 use super::types::{Pod, PodState, PoolShape};
 use super::victims;
 use crate::units::{GpuResource, Mebibytes};
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 /// Copies of one agent counted at most; no node has so many slices.
@@ -39,10 +40,24 @@ struct Member {
     leaving: Vec<usize>,
 }
 
+impl Member {
+    /// Where the copies are that are given up when only so many are wanted.
+    fn gone(&self, wanted: u32) -> &[Option<usize>] {
+        &self.live[..self.live.len().saturating_sub(wanted as usize)]
+    }
+
+    /// Where the other copies are.
+    fn kept(&self, wanted: u32) -> &[Option<usize>] {
+        &self.live[self.live.len().saturating_sub(wanted as usize)..]
+    }
+}
+
 /// Who is where, so that many numbers of copies can be tried.
 pub(super) struct Census<'a> {
     nodes: Vec<Resident<'a>>,
     members: Vec<Member>,
+    /// The members, those whose copies need most first.
+    by_need: Vec<usize>,
 }
 
 /// What is resident on every node, and what is promised to copies without a node.
@@ -116,7 +131,13 @@ impl<'a> Census<'a> {
                 leaving: agent.pods.iter().filter(leaving).filter_map(at).collect(),
             });
         }
-        Ok(Self { nodes, members })
+        let mut by_need: Vec<usize> = (0..members.len()).collect();
+        by_need.sort_by_key(|i| Reverse(members[*i].need));
+        Ok(Self {
+            nodes,
+            members,
+            by_need,
+        })
     }
 
     /// What is resident now, copies on their way out included.
@@ -144,21 +165,62 @@ impl<'a> Census<'a> {
         residents
     }
 
+    /// Whether so many copies of every agent are sure to fit: whether [`Self::after`] is without [`Residents::excess`]. A search asks often,
+    /// so this finds no words, and has all copies in order of need without sorting them.
+    pub fn holds(&self, copies: &[u32]) -> bool {
+        let mut free: Vec<u64> = self
+            .nodes
+            .iter()
+            .map(|node| if node.schedulable { node.free } else { 0 })
+            .collect();
+        for (member, wanted) in self.members.iter().zip(copies) {
+            for at in member.gone(*wanted).iter().flatten().chain(&member.leaving) {
+                free[*at] += u64::from(self.nodes[*at].schedulable);
+            }
+        }
+        // Slices taken and memory of the copies that may share one GPU, by node.
+        let mut shared = vec![(0u64, 0u64); self.nodes.len()];
+        let mut share = |at: usize, copies: u64, need: u64| {
+            let (taken, sum) = &mut shared[at];
+            let more = copies.min(self.nodes[at].slices - *taken);
+            *taken += more;
+            *sum = sum.saturating_add(need.saturating_mul(more));
+        };
+        for i in &self.by_need {
+            let member = &self.members[*i];
+            let kept = member.kept(copies[*i]).iter().flatten();
+            for at in kept.clone() {
+                share(*at, 1, member.need);
+            }
+            let missing = (copies[*i] as usize).saturating_sub(kept.count());
+            let missing = missing.min(COUNTED) as u64;
+            if missing > 0 {
+                for (at, free) in free.iter_mut().enumerate() {
+                    let landing = missing.min(*free);
+                    *free -= landing;
+                    share(at, landing, member.need);
+                }
+            }
+        }
+        shared
+            .iter()
+            .zip(&self.nodes)
+            .all(|((_, sum), node)| *sum <= node.memory.0)
+    }
+
     /// What will be resident once every agent has that many copies: those given up are gone, those missing may land anywhere.
     pub fn after(&self, copies: &[u32]) -> Residents<'a> {
         let mut nodes = self.nodes.clone();
         let mut unplaced = Vec::new();
         for (member, wanted) in self.members.iter().zip(copies) {
-            let wanted = *wanted as usize;
-            let given_up = member.live.len().saturating_sub(wanted);
-            let (gone, kept) = member.live.split_at(given_up);
-            for at in gone.iter().flatten().chain(&member.leaving) {
+            let kept = member.kept(*wanted).iter().flatten();
+            for at in member.gone(*wanted).iter().flatten().chain(&member.leaving) {
                 nodes[*at].free += u64::from(nodes[*at].schedulable);
             }
-            for at in kept.iter().flatten() {
+            for at in kept.clone() {
                 nodes[*at].copies.push(member.need);
             }
-            let missing = wanted.saturating_sub(kept.iter().flatten().count());
+            let missing = (*wanted as usize).saturating_sub(kept.count());
             unplaced.extend(std::iter::repeat_n(member.need, missing.min(COUNTED)));
         }
         Residents {
@@ -250,3 +312,6 @@ impl Residents<'_> {
         fits
     }
 }
+
+#[cfg(test)]
+mod tests;

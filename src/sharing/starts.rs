@@ -3,12 +3,14 @@
 //! An engine measures the free memory of the whole GPU while it starts, and takes its cache from that: a neighbour that starts or goes at
 //! the same time makes it take too little, or fail (vllm-project/vllm#55827, #56830). Which GPU of which node a new copy gets is not known
 //! beforehand, and a full node may be full no longer when the scheduler looks: nothing starts while another copy of the pool starts or goes.
+//! For the same reason no copy is given up on a node where another one loads.
 //!
 //! One that never gets ready keeps the others waiting for [`PATIENCE`], no longer; a restart of the operator begins that anew.
 
+use super::ground::Ground;
 use super::hysteresis::Memory;
 use super::market::Market;
-use super::types::{PodState, Strategy};
+use super::types::{Pod, PodState, Strategy};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -21,6 +23,23 @@ pub(super) struct Starts {
     apart: bool,
     /// What has to be over first.
     before: Option<String>,
+    /// Copies that load.
+    loading: Vec<Loading>,
+}
+
+/// A copy that loads.
+struct Loading {
+    pod: String,
+    node: usize,
+    until: String,
+}
+
+/// What is waited for.
+struct Change {
+    /// When it is over, in words that follow "when".
+    until: String,
+    /// The pod and its node, of a copy that loads.
+    loads: Option<(String, usize)>,
 }
 
 impl Starts {
@@ -33,14 +52,22 @@ impl Starts {
             BTreeMap::new()
         };
         let since = memory.first_seen(under_way.keys(), now);
-        let before = under_way.into_iter().find(|(key, _)| {
+        let changes = under_way.into_iter().filter(|(key, _)| {
             let since = since.get(key).copied().unwrap_or(now);
             now.saturating_sub(since) < PATIENCE
         });
-        Self {
+        let mut starts = Self {
             apart,
-            before: before.map(|(_, what)| what),
+            before: None,
+            loading: Vec::new(),
+        };
+        for (_, Change { until, loads }) in changes {
+            starts.before.get_or_insert_with(|| until.clone());
+            starts
+                .loading
+                .extend(loads.map(|(pod, node)| Loading { pod, node, until }));
         }
+        starts
     }
 
     /// How many of `wanted` copies may start now.
@@ -59,6 +86,25 @@ impl Starts {
         }
     }
 
+    /// Copies of `agent` go with this plan.
+    pub fn end(&mut self, agent: &str) {
+        if self.apart {
+            self.before
+                .get_or_insert_with(|| format!("the copies that agent {agent} gives up are gone"));
+        }
+    }
+
+    /// The end of what loads beside one of these pods that are to be given up, in words that follow "when".
+    pub fn beside(&self, ground: &Ground<'_>, pods: &[&Pod]) -> Option<&str> {
+        let given_up = |loading: &&Loading| pods.iter().any(|pod| pod.name == loading.pod);
+        let beside = |loading: &&Loading| {
+            let mut nodes = pods.iter().filter_map(|pod| ground.node_of(pod));
+            nodes.any(|node| node == loading.node)
+        };
+        let mut loading = self.loading.iter().filter(|loading| !given_up(loading));
+        loading.find(beside).map(|loading| loading.until.as_str())
+    }
+
     /// What the next copy waits for, in words that follow "when".
     pub fn before(&self) -> Option<&str> {
         self.before.as_deref()
@@ -66,7 +112,7 @@ impl Starts {
 }
 
 /// Copies that start or go, by a name of their own, with when that is over.
-fn under_way(market: &Market<'_>) -> BTreeMap<String, String> {
+fn under_way(market: &Market<'_>) -> BTreeMap<String, Change> {
     let mut found = BTreeMap::new();
     let Some(unit) = market.units.first() else {
         return found;
@@ -85,14 +131,21 @@ fn under_way(market: &Market<'_>) -> BTreeMap<String, String> {
                 PodState::Ready => continue,
             };
             let key = format!("{name}/{} {:?}", pod.name, pod.state);
-            found.insert(key, format!("pod {} of agent {name} is {until}", pod.name));
+            let node = market.ground.node_of(pod);
+            let loads = node.filter(|_| pod.state == PodState::Loading);
+            let change = Change {
+                until: format!("pod {} of agent {name} is {until}", pod.name),
+                loads: loads.map(|node| (pod.name.clone(), node)),
+            };
+            found.insert(key, change);
         }
         if agent.template.contains_key(&unit.resource) && live < agent.replicas {
             let what = format!("{} of {} copies of agent {name}", live, agent.replicas);
-            found.insert(
-                format!("{name}/ {live}"),
-                format!("there are more than {what}"),
-            );
+            let change = Change {
+                until: format!("there are more than {what}"),
+                loads: None,
+            };
+            found.insert(format!("{name}/ {live}"), change);
         }
     }
     found
@@ -218,5 +271,54 @@ mod tests {
         }
         let (plan, _) = next(stuck(), &memory, PATIENCE.as_secs());
         assert_eq!(scales(&plan), [(0, 1, 2)]);
+    }
+
+    #[test]
+    fn no_copy_is_given_up_beside_one_that_loads() {
+        let loading = |node| with_last(copies(&[node]), PodState::Loading);
+        let idle = [100, 100].map(hungry);
+        let two = |node| {
+            let agents = vec![copies(&["n", "n"]), named("other", loading(node))];
+            world(vec![gpu("n", 10), gpu("m", 10)], agents)
+        };
+        let mut memory = Memory::default();
+        for seconds in (0..PATIENCE.as_secs()).step_by(60) {
+            let now = Duration::from_secs(seconds);
+            let (plan, after) = plan(&shape(), &two("n"), &idle, &memory, now);
+            assert_eq!(plan.steps, [], "after {seconds} s");
+            assert!(held(&plan).contains("2 -> 1 replicas, when pod other of agent b is ready"));
+            assert!(plan.unfinished);
+            memory = after;
+        }
+        assert_eq!(
+            scales(&plan(&shape(), &two("n"), &idle, &memory, PATIENCE).0),
+            [(0, 2, 1)]
+        );
+        let elsewhere = plan(&shape(), &two("m"), &idle, &Memory::default(), PATIENCE).0;
+        assert_eq!(scales(&elsewhere), [(0, 2, 1)]);
+        let own = vec![
+            with_last(copies(&["n", "n"]), PodState::Loading),
+            copies(&["n"]),
+        ];
+        let observed = world(vec![gpu("n", 10)], own);
+        let own = plan(&shape(), &observed, &idle, &Memory::default(), PATIENCE).0;
+        assert_eq!(
+            scales(&own),
+            [(0, 2, 1)],
+            "the one that loads is given up itself"
+        );
+    }
+
+    #[test]
+    fn no_copy_starts_while_others_are_given_up() {
+        let agents = [copies(&["n"]), copies(&["n", "n", "n", "n"])];
+        let (plan, _) = next(agents, &Memory::default(), 0);
+        assert_eq!(scales(&plan), [(1, 4, 1)]);
+        assert!(held(&plan).contains("when the copies that agent b gives up are gone"));
+    }
+
+    fn named(pod: &str, mut agent: AgentObserved) -> AgentObserved {
+        agent.pods[0].name = pod.to_owned();
+        agent
     }
 }

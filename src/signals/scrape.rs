@@ -62,6 +62,23 @@ impl Limits {
             page: exposition::PageLimits::default(),
         }
     }
+
+    /// Limits for an operator whose pools scrape side by side, `total` pods at the same time, each for `timeout` at the longest.
+    ///
+    /// No round takes more than a quarter of the places, so that no pool whose pods hang keeps the others' pods waiting.
+    pub fn shared(total: usize, timeout: Duration, page_bytes: usize) -> Self {
+        Self {
+            request_timeout: timeout,
+            deadline: timeout,
+            concurrency: total.div_ceil(4),
+            total_concurrency: total,
+            page: exposition::PageLimits {
+                bytes: page_bytes,
+                ..Default::default()
+            },
+            ..Self::for_interval(Duration::from_secs(1))
+        }
+    }
 }
 
 /// One pod's metrics page.

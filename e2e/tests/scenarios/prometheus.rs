@@ -12,6 +12,9 @@ use serde_json::json;
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
+/// How long it is watched that nothing shrinks after the signals are lost: some ticks of the pool.
+const HELD: Duration = Duration::from_secs(15);
+
 fn condition<'a>(pool: &'a AgentPool, kind: &str) -> Option<(&'a str, &'a str, &'a str)> {
     pool.status
         .iter()
@@ -136,6 +139,8 @@ async fn with_prometheus_as_source_replicas_follow_load_hold_while_it_is_away_an
         )
         .await
         .unwrap();
+    // A hold shows in what does not happen for a while.
+    tokio::time::sleep(HELD).await;
     let after = stage.replicas("chat").await.unwrap();
     assert!(
         after >= before,

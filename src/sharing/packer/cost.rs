@@ -58,6 +58,15 @@ impl Sub for Cost {
 }
 
 impl Cost {
+    /// So much weighted squared shortfall, all of it hunger, and nothing else.
+    pub fn of_shortfall(shortfall: u128) -> Self {
+        Self {
+            hunger: shortfall,
+            shortfall,
+            ..Self::default()
+        }
+    }
+
     /// Everyone runs and has its target.
     pub fn is_met(&self) -> bool {
         (self.absent, self.missing, self.hunger, self.shortfall) == (0, 0, 0, 0)

@@ -21,7 +21,7 @@ impl Packing<'_> {
             let mut round = Round {
                 bar: *cost,
                 better: None,
-                trials,
+                trials: trials.saturating_sub(self.others(None)),
             };
             self.hold(choice);
             for i in 0..choice.len() {
@@ -40,6 +40,14 @@ impl Packing<'_> {
                 None => return,
             }
         }
+    }
+
+    /// Lines of all agents but `i`, less the one of each that is chosen: so many trials it is to try every other line of each.
+    fn others(&self, i: Option<usize>) -> u32 {
+        let lines = self.table.iter().enumerate();
+        let others = lines.filter(|(j, _)| Some(*j) != i);
+        let count: usize = others.map(|(_, lines)| lines.len() - 1).sum();
+        u32::try_from(count).unwrap_or(u32::MAX)
     }
 
     /// Takes the lines of the whole choice.
@@ -62,6 +70,9 @@ impl Packing<'_> {
     fn try_lines(&mut self, i: usize, choice: &mut [usize], now: Cost, round: &mut Round) {
         let table = self.table;
         let kept = &table[i][choice[i]];
+        if self.cheapest(i).cost >= kept.cost {
+            return;
+        }
         self.give_back(kept);
         self.try_instead(i, choice, now - kept.cost, round);
         self.take(kept);
@@ -72,19 +83,23 @@ impl Packing<'_> {
     fn try_instead(&mut self, i: usize, choice: &mut [usize], others: Cost, round: &mut Round) {
         let kept = choice[i];
         let table = self.table;
-        for (at, line) in table[i].iter().enumerate() {
-            if at == kept {
+        for k in 0..self.order[i].len() {
+            let at = self.order[i][k];
+            let line = &table[i][at];
+            let cost = others + line.cost;
+            if cost >= round.bar {
+                break; // lines are in order of cost
+            }
+            if at == kept || !self.take(line) {
                 continue;
             }
-            round.trials = round.trials.saturating_sub(1);
-            let cost = others + line.cost;
-            if cost < round.bar && self.take(line) {
-                choice[i] = at;
-                if (self.limits.fits)(choice) {
-                    round.bar = cost;
-                    round.better = Some(choice.to_vec());
-                }
-                self.give_back(line);
+            choice[i] = at;
+            let fits = (self.limits.fits)(choice);
+            self.give_back(line);
+            if fits {
+                round.bar = cost;
+                round.better = Some(choice.to_vec());
+                break;
             }
         }
         choice[i] = kept;
@@ -95,6 +110,7 @@ impl Packing<'_> {
         let table = self.table;
         for i in 0..choice.len() {
             let kept = choice[i];
+            let trials = self.others(Some(i));
             self.give_back(&table[i][kept]);
             for at in (0..table[i].len()).filter(|at| *at != kept) {
                 let line = &table[i][at];
@@ -102,17 +118,19 @@ impl Packing<'_> {
                 choice[i] = at;
                 for j in (0..choice.len()).filter(|j| *j != i) {
                     let second = &table[j][choice[j]];
+                    let others = others - second.cost;
+                    if others + self.cheapest(j).cost >= round.bar {
+                        continue;
+                    }
                     self.give_back(second);
                     if self.take(line) {
-                        self.try_instead(j, choice, others - second.cost, round);
+                        self.try_instead(j, choice, others, round);
                         self.give_back(line);
-                    } else {
-                        let lines = u32::try_from(table[j].len() - 1).unwrap_or(u32::MAX);
-                        round.trials = round.trials.saturating_sub(lines);
                     }
                     self.take(second);
                 }
                 choice[i] = kept;
+                round.trials = round.trials.saturating_sub(trials);
                 if round.trials == 0 {
                     self.take(&table[i][kept]);
                     return;

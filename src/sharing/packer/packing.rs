@@ -16,11 +16,34 @@ pub(super) struct Line {
 pub(super) struct Packing<'a> {
     pub table: &'a [Vec<Line>],
     pub limits: &'a Limits<'a>,
+    /// For every agent its lines, cheapest first.
+    pub order: Vec<Vec<usize>>,
     pub left: Vec<u64>,
     pub budget: u64,
 }
 
-impl Packing<'_> {
+impl<'a> Packing<'a> {
+    /// Nothing is taken yet. No menu is empty.
+    pub fn of(table: &'a [Vec<Line>], limits: &'a Limits<'a>) -> Self {
+        let cheapest_first = |lines: &Vec<Line>| {
+            let mut order: Vec<usize> = (0..lines.len()).collect();
+            order.sort_by_key(|at| (lines[*at].cost, *at));
+            order
+        };
+        Self {
+            table,
+            limits,
+            order: table.iter().map(cheapest_first).collect(),
+            left: limits.totals.iter().map(|(_, total)| *total).collect(),
+            budget: limits.budget,
+        }
+    }
+
+    /// The cheapest line of agent `i`.
+    pub fn cheapest(&self, i: usize) -> &'a Line {
+        &self.table[i][self.order[i][0]]
+    }
+
     /// What a choice costs.
     pub fn total(&self, choice: &[usize]) -> Cost {
         choice
@@ -58,22 +81,9 @@ impl Packing<'_> {
     pub fn bounds(&self) -> Vec<Cost> {
         let mut bounds = vec![Cost::default(); self.table.len() + 1];
         for i in (0..self.table.len()).rev() {
-            let least = self.table[i].iter().map(|line| line.cost).min();
-            bounds[i] = bounds[i + 1] + least.unwrap_or_default();
+            bounds[i] = bounds[i + 1] + self.cheapest(i).cost;
         }
         bounds
-    }
-
-    /// For every agent its lines, cheapest first.
-    pub fn orders(&self) -> Vec<Vec<usize>> {
-        self.table
-            .iter()
-            .map(|lines| {
-                let mut order: Vec<usize> = (0..lines.len()).collect();
-                order.sort_by_key(|at| (lines[*at].cost, *at));
-                order
-            })
-            .collect()
     }
 
     /// Whether the choice fits as a whole.
@@ -135,11 +145,13 @@ impl Packing<'_> {
             let resources: BTreeSet<usize> = table[*i].iter().map(|line| line.resource).collect();
             (resources.len(), *i)
         });
-        let orders = self.orders();
         let mut choice = vec![0; table.len()];
         let found = agents.into_iter().all(|i| {
-            let line = orders[i].iter().find(|at| self.take(&table[i][**at]));
-            choice[i] = line.copied().unwrap_or(0);
+            let line = (0..self.order[i].len()).find_map(|k| {
+                let at = self.order[i][k];
+                self.take(&table[i][at]).then_some(at)
+            });
+            choice[i] = line.unwrap_or(0);
             line.is_some()
         });
         self.left = left;

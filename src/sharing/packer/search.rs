@@ -6,7 +6,6 @@ use super::packing::Packing;
 /// A search under way.
 pub(super) struct Search {
     bounds: Vec<Cost>,
-    order: Vec<Vec<usize>>,
     /// The best choice so far.
     pub best: Option<(Cost, Vec<usize>)>,
     chosen: Vec<usize>,
@@ -19,7 +18,6 @@ impl Search {
     pub fn from(packing: &Packing<'_>, start: Option<Vec<usize>>) -> Self {
         Self {
             bounds: packing.bounds(),
-            order: packing.orders(),
             best: start.map(|choice| (packing.total(&choice), choice)),
             chosen: vec![0; packing.table.len()],
             steps: packing.limits.steps,
@@ -34,11 +32,11 @@ impl Search {
             }
             return;
         }
-        for k in 0..self.order[i].len() {
+        for k in 0..packing.order[i].len() {
             if self.steps == 0 {
                 return;
             }
-            let at = self.order[i][k];
+            let at = packing.order[i][k];
             let table = packing.table;
             let line = &table[i][at];
             let cost = so_far + line.cost;

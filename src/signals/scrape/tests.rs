@@ -302,6 +302,37 @@ async fn pods_that_hang_never_take_more_than_half_of_all_places_whosever_they_ar
 }
 
 #[tokio::test]
+async fn a_pool_whose_pods_hang_takes_a_quarter_of_the_places_and_the_others_are_read_beside_it() {
+    let good = serve_page("200 OK", "", PAGE);
+    let stuck = serve(|_| {
+        sleep(Duration::from_secs(60));
+        false
+    });
+    let scraper = Scraper::new(
+        Limits::shared(16, Duration::from_secs(20), 1 << 20),
+        Clock::start(),
+    );
+    let hostile: Vec<Target> = (0..100)
+        .map(|i| target_at(&format!("stuck-{i}"), stuck.port))
+        .collect();
+    let others = async {
+        while stuck.requests().len() < 4 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        for _ in 0..10 {
+            let targets = [target_at("good", good.port)];
+            assert!(scraper.scrape_all(&targets).await[0].result.is_ok());
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::select! {
+        _ = scraper.scrape_all(&hostile) => panic!("the others had to wait for the round that hangs"),
+        () = others => {}
+    }
+    assert_eq!(stuck.requests().len(), 4, "a quarter of 16");
+}
+
+#[tokio::test]
 async fn rounds_can_run_on_other_threads() {
     let server = serve_page("200 OK", "", PAGE);
     let scraper = Arc::new(Scraper::new(limits(20_000), Clock::start()));

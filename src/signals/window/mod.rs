@@ -162,7 +162,7 @@ pub struct AgentSignal {
     pub problems: Vec<(Arc<str>, Problem)>,
 }
 
-/// Follows the pods of one agent from tick to tick. Memory: some 300 slots of 32 bytes for windows of four hours, and
+/// Follows the pods of one agent from tick to tick. Memory: some 300 slots of 24 bytes for windows of four hours, and
 /// one record a pod that exists.
 #[derive(Debug, Clone)]
 pub struct Tracker {
