@@ -40,7 +40,9 @@ impl Pools {
         let claims_change = self
             .objects
             .get(&key)
-            .is_none_or(|old| old.spec.agents != pool.spec.agents);
+            .is_none_or(|old| {
+                old.spec.agents != pool.spec.agents || old.spec.devices != pool.spec.devices
+            });
         self.objects.insert(key.clone(), pool.clone());
         if claims_change {
             self.claim(shared);
