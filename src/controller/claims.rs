@@ -3,18 +3,31 @@
 use super::cache::Key;
 use crate::api::{AgentPool, ValidAgent, ValidPool, WorkloadKind};
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock};
+use tokio::sync::{Mutex, MutexGuard};
 
-type Workload = (String, WorkloadKind, String);
+/// Namespace, kind and name.
+pub type Workload = (String, WorkloadKind, String);
 /// Creation time, then UID: the smaller is the older.
 type Seniority = (String, String);
 
-/// The oldest pool of every workload that any pool names.
+/// A pool that names a workload; the smallest is the oldest.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Holder {
+    age: Seniority,
+    /// `namespace/name`.
+    key: String,
+    /// Labels of the nodes that it uses.
+    nodes: Arc<BTreeMap<String, String>>,
+}
+
+/// The oldest pool of every workload that any pool names; and whose turn it is to take what is free.
 #[derive(Debug, Default)]
 pub struct Claims {
-    holders: RwLock<BTreeMap<Workload, (Seniority, String)>>,
+    holders: RwLock<BTreeMap<Workload, Holder>>,
     /// Namespaces with a pool that cannot be read: it may name any workload there.
     unknown: RwLock<BTreeSet<String>>,
+    turns: Mutex<()>,
 }
 
 impl Claims {
@@ -24,7 +37,7 @@ impl Claims {
         pools: impl Iterator<Item = &'a AgentPool>,
         unreadable: &BTreeSet<Key>,
     ) {
-        let mut holders: BTreeMap<Workload, (Seniority, String)> = BTreeMap::new();
+        let mut holders: BTreeMap<Workload, Holder> = BTreeMap::new();
         for pool in pools {
             let meta = &pool.metadata;
             let namespace = meta.namespace.clone().unwrap_or_default();
@@ -33,10 +46,12 @@ impl Claims {
                 .as_ref()
                 .map(|t| t.0.to_string())
                 .unwrap_or_default();
-            let claim = (
-                (created, meta.uid.clone().unwrap_or_default()),
-                format!("{namespace}/{}", meta.name.clone().unwrap_or_default()),
-            );
+            let device = pool.spec.devices.first();
+            let claim = Holder {
+                age: (created, meta.uid.clone().unwrap_or_default()),
+                key: format!("{namespace}/{}", meta.name.clone().unwrap_or_default()),
+                nodes: Arc::new(device.map(|d| d.node_selector.clone()).unwrap_or_default()),
+            };
             for agent in &pool.spec.agents {
                 let workload = (
                     namespace.clone(),
@@ -62,8 +77,22 @@ impl Claims {
         let holders = self.holders.read().unwrap_or_else(PoisonError::into_inner);
         holders
             .get(&workload)
-            .filter(|((_, uid), _)| *uid != pool.uid)
-            .map(|(_, key)| key.clone())
+            .filter(|holder| holder.age.1 != pool.uid)
+            .map(|holder| holder.key.clone())
+    }
+
+    /// The workloads of other pools: namespace, kind and name, with the labels of the nodes that their pool uses.
+    pub fn of_others(&self, pool: &ValidPool) -> Vec<(Workload, Arc<BTreeMap<String, String>>)> {
+        let holders = self.holders.read().unwrap_or_else(PoisonError::into_inner);
+        let others = holders.iter().filter(|(_, h)| h.age.1 != pool.uid);
+        others
+            .map(|(workload, holder)| (workload.clone(), holder.nodes.clone()))
+            .collect()
+    }
+
+    /// Waits until no other pool is between its last look at the cluster and its writes.
+    pub async fn turn(&self) -> MutexGuard<'_, ()> {
+        self.turns.lock().await
     }
 
     /// Whether the pool with this UID is the one that may act on a workload.
@@ -72,7 +101,7 @@ impl Claims {
         let holders = self.holders.read().unwrap_or_else(PoisonError::into_inner);
         holders
             .get(&workload)
-            .is_some_and(|((_, holder), _)| holder == uid)
+            .is_some_and(|holder| holder.age.1 == uid)
     }
 
     /// Whether any pool names the workload, or may: one in its namespace cannot be read.

@@ -273,6 +273,7 @@ mod tests {
         let view = View {
             agents: vec![agent],
             nodes: Vec::new(),
+            closed: BTreeMap::new(),
         };
         (ValidPool::admit(&pool).unwrap(), view)
     }

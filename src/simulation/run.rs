@@ -3,7 +3,7 @@
 mod check;
 
 use super::control::{AgentSight, Controller, Sight, Wish};
-use super::engine::{Agenda, Broken, Dispatch, Engine};
+use super::engine::{Agenda, Broken, Engine};
 use super::load::{Request, Requests};
 use super::outcome::Outcome;
 use super::scenario::Scenario;

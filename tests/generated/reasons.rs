@@ -45,12 +45,12 @@ const CONDITIONS: &[(&str, &str, &str)] = &[
     (
         "PodsRefused",
         "Stalled",
-        "The API server refuses an agent's pods, by quota or policy; the message has its words.",
+        "The API server refuses an agent's pods, by quota or policy; the message has its words, or for a StatefulSet where to read them.",
     ),
     (
         "RolloutWedged",
         "Stalled",
-        "A StatefulSet replaces no pod because one of its pods never becomes ready; the message names the pod and what to do.",
+        "A StatefulSet replaces no pod because one of its pods never becomes ready, or a Deployment starts a pod before it stops another and no node has a GPU for it; the message names the pod and what to do.",
     ),
     (
         "WorkloadNotFound",

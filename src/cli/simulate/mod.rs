@@ -117,7 +117,10 @@ fn compare(args: &SimulateArgs) -> Result<(report::Page, Results), Failure> {
         (None, None) => Err(Failure::input("--pool", "is needed")),
     };
     if let Some(lag) = args.lag.filter(|lag| !(lag.is_finite() && *lag >= 0.0)) {
-        return Err(Failure::input("--lag", format_args!("{lag}: must be at least 0")));
+        return Err(Failure::input(
+            "--lag",
+            format_args!("{lag}: must be at least 0"),
+        ));
     }
     let mut sets = args.set.clone();
     if let Some(gpus) = &args.gpus {

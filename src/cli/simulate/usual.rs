@@ -67,9 +67,7 @@ fn nodes(pool: &ValidPool) -> Result<(ClusterFile, String), String> {
         .into_iter()
         .filter(|group| group.count > 0 && group.gpus > 0)
         .collect();
-    let words = format!(
-        "nothing is said about nodes: {gpus} whole GPUs, at most {size} on a node"
-    );
+    let words = format!("nothing is said about nodes: {gpus} whole GPUs, at most {size} on a node");
     let cluster = ClusterFile::Nodes {
         groups,
         switching_efficiency: None,
@@ -128,11 +126,17 @@ mod tests {
 
     #[test]
     fn where_the_pool_does_not_say_enough_there_are_shares_and_it_is_said_what_is_missing() {
-        for (sharing, missing) in [("TimeSlicing, timeSlicing: {slicesPerGpu: 4}", "memory"), ("MIG", "MIG instances")] {
+        for (sharing, missing) in [
+            ("TimeSlicing, timeSlicing: {slicesPerGpu: 4}", "memory"),
+            ("MIG", "MIG instances"),
+        ] {
             let device = format!("{{name: d, gpus: 1, sharing: {{type: {sharing}}}}}");
             let (cluster, words) = cluster(&pool(&device, 1)).unwrap();
             assert!(matches!(cluster, ClusterFile::Fractions { .. }));
-            assert!(words.contains(missing) && words.contains("without pods"), "{words}");
+            assert!(
+                words.contains(missing) && words.contains("without pods"),
+                "{words}"
+            );
         }
     }
 }

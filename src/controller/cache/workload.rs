@@ -10,6 +10,7 @@ use k8s_openapi::api::core::v1::{Container, PodTemplateSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{
     LabelSelector, ManagedFieldsEntry, ObjectMeta,
 };
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube::Resource;
 use kube::core::Selector;
 use serde::de::DeserializeOwned;
@@ -54,12 +55,16 @@ pub struct WorkloadRecord {
     pub paused: bool,
     /// How pods are replaced.
     pub strategy: UpdateStrategy,
+    /// Its rollout starts a pod before it stops another.
+    pub surges: bool,
     /// A rollout is under way.
     pub rolling: bool,
     /// The revision that its pods are to have, where none is replaced before the others are ready (a StatefulSet's OrderedReady).
     pub update_revision: Option<String>,
     /// What its controller says it cannot do (quota, admission), as in `ReplicaFailure`.
     pub failure: Option<String>,
+    /// How many of a StatefulSet's pods exist, when there are fewer than its spec wants although nothing that it may wait for is missing.
+    pub short_at: Option<u32>,
     /// Our annotations on it (`agentpool.dev/...`).
     pub notes: BTreeMap<String, String>,
     /// It has any annotation at all: a JSON patch needs to know.
@@ -237,9 +242,11 @@ impl Parts<'_> {
             selector: self.selector,
             paused: false,
             strategy: UpdateStrategy::Rolling,
+            surges: false,
             rolling: false,
             update_revision: None,
             failure: None,
+            short_at: None,
             notes,
             has_annotations: annotations.is_some_and(|a| !a.is_empty()),
             controller: controller.map(|o| format!("{} {}", o.kind, o.name)),
@@ -285,8 +292,16 @@ impl Workload for Deployment {
         let mut record = parts.record()?;
         let status = self.status.clone().unwrap_or_default();
         record.paused = spec.paused.unwrap_or(false);
-        if spec.strategy.as_ref().and_then(|s| s.type_.as_deref()) == Some("Recreate") {
+        let strategy = spec.strategy.as_ref();
+        if strategy.and_then(|s| s.type_.as_deref()) == Some("Recreate") {
             record.strategy = UpdateStrategy::Recreate;
+        } else {
+            let rolling = strategy.and_then(|s| s.rolling_update.as_ref());
+            record.surges = match rolling.and_then(|r| r.max_surge.as_ref()) {
+                Some(IntOrString::Int(pods)) => *pods > 0,
+                Some(IntOrString::String(part)) => part != "0%",
+                None => true,
+            };
         }
         // More pods than updated ones means that pods of an older template are still there; scaling alone does not do that.
         let unseen =
@@ -335,6 +350,10 @@ impl Workload for StatefulSet {
             && status.updated_replicas.unwrap_or(0) < status.replicas;
         record.rolling = unseen || between;
         let parallel = spec.pod_management_policy.as_deref() == Some("Parallel");
+        // With OrderedReady the next pod is created when those before it are ready.
+        let may_create = parallel || status.ready_replicas.unwrap_or(0) == status.replicas;
+        let there = u32::try_from(status.replicas).unwrap_or(0);
+        record.short_at = (!unseen && may_create && there < record.replicas).then_some(there);
         record.update_revision = status.update_revision.filter(|_| !parallel);
         Some(record)
     }

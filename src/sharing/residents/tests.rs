@@ -56,7 +56,7 @@ proptest! {
                 agent
             }).collect(),
         );
-        let ground = Ground::new(&observed);
+        let ground = Ground::new(&shape, &observed);
         let census = Census::read(&shape, &ground, &token).unwrap();
         let copies: Vec<u32> = agents.iter().map(|(.., wanted)| *wanted).collect();
         let excess = census.after(&copies).excess();

@@ -360,9 +360,8 @@ fn a_trace_that_names_no_agent_is_the_load_of_an_only_one_and_never_that_of_seve
     for text in ["arrival_s\n1\n", "0,1,1,Gamma,1,1\n600,2,1,Gamma,1,1\n"] {
         let everyone = trace(text);
         assert!(everyone.agents.contains_key(EVERYONE));
-        let loads = |agents: &[&str]| {
-            recorded_loads(&everyone, "t.csv", agents, &[], Work::Exponential)
-        };
+        let loads =
+            |agents: &[&str]| recorded_loads(&everyone, "t.csv", agents, &[], Work::Exponential);
         assert!(loads(&["a"]).is_ok());
         let error = loads(&["a", "b"]).unwrap_err().to_string();
         for part in [
