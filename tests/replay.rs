@@ -72,7 +72,14 @@ fn replay(paths: &[&Path]) -> (i32, String) {
 
 /// The same of a recording as load of a short simulation.
 fn simulate(path: &Path) -> (i32, String) {
-    let short = ["simulate", "--seeds", "1", "--rules", "static-equal,water-filling", "--from"];
+    let short = [
+        "simulate",
+        "--seeds",
+        "1",
+        "--rules",
+        "static-equal,water-filling",
+        "--from",
+    ];
     said(&short, &[path])
 }
 
@@ -139,7 +146,10 @@ fn what_can_be_replayed_can_be_simulated_and_what_cannot_is_refused_in_the_same_
     std::fs::write(&file, format!("{text}{{\"decision\":{{}}}}\n")).unwrap();
     let (code, said) = replay(&[&folder]);
     assert_eq!((code, &said), (2, &simulate(&folder).1));
-    assert!(said.contains("decisions-1.jsonl:13: not a line of a recording"), "{said}");
+    assert!(
+        said.contains("decisions-1.jsonl:13: not a line of a recording"),
+        "{said}"
+    );
     assert_eq!(simulate(&folder.join("none")).0, 2);
 }
 

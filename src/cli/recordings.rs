@@ -93,13 +93,18 @@ mod tests {
             std::fs::write(&file, text).unwrap();
             let mut taken = Vec::new();
             let cut = read_lines(&file, 8, &mut |place, line| {
-                taken.push((place.rsplit(':').next().unwrap().to_owned(), line.to_owned()));
+                taken.push((
+                    place.rsplit(':').next().unwrap().to_owned(),
+                    line.to_owned(),
+                ));
                 Ok(())
             });
             cut.map(|cut| (taken, cut))
         };
         let taken = |lines: &[(&str, &str)]| -> Vec<(String, String)> {
-            let own = lines.iter().map(|(n, line)| ((*n).to_owned(), (*line).to_owned()));
+            let own = lines
+                .iter()
+                .map(|(n, line)| ((*n).to_owned(), (*line).to_owned()));
             own.collect()
         };
         let two = taken(&[("1", "a"), ("2", "b")]);
@@ -108,6 +113,9 @@ mod tests {
         assert_eq!(read(""), Ok((Vec::new(), false)));
         let endless = read("a\n123456789").unwrap_err();
         std::fs::remove_file(&file).unwrap();
-        assert!(endless.ends_with(":2: a line of more than 8 bytes"), "{endless}");
+        assert!(
+            endless.ends_with(":2: a line of more than 8 bytes"),
+            "{endless}"
+        );
     }
 }

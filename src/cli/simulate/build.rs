@@ -68,7 +68,10 @@ pub(super) fn build(
     let (loads, length) = loads::build(file, &pool, &cluster, name, folder, &mut described)?;
     let seconds = file.seconds.or(length).unwrap_or(1800.0);
     described.seconds = seconds;
-    let rates: Vec<f64> = loads.iter().map(|load| load.arrivals.mean_rate(seconds)).collect();
+    let rates: Vec<f64> = loads
+        .iter()
+        .map(|load| load.arrivals.mean_rate(seconds))
+        .collect();
     let requests = rates.iter().sum::<f64>() * seconds;
     if requests > MOST_REQUESTS {
         return Err(wrong(format!(
@@ -77,7 +80,9 @@ pub(super) fn build(
         )));
     }
     let offered = rates.iter().zip(&services);
-    let offered: f64 = offered.map(|(rate, service)| rate / service.throughput).sum();
+    let offered: f64 = offered
+        .map(|(rate, service)| rate / service.throughput)
+        .sum();
     described.cluster += &format!("; offered load {:.2} of {gpus} GPUs", offered / gpus);
     for load in &loads {
         described.loads.push(DescribedLoad {
@@ -149,7 +154,11 @@ fn check(file: &ScenarioFile) -> Result<(), String> {
 
 /// Whose pods start as slowly as the pool says, in words.
 fn starts(agents: &[&str], file: &ScenarioFile, lag: f64) -> Option<String> {
-    let silent = |agent: &&&str| file.agents.get(**agent).is_none_or(|a| a.cold_start.is_none());
+    let silent = |agent: &&&str| {
+        file.agents
+            .get(**agent)
+            .is_none_or(|a| a.cold_start.is_none())
+    };
     let silent: Vec<&str> = agents.iter().filter(silent).copied().collect();
     let whose = match silent.len() {
         0 => return None,

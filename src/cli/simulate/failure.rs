@@ -23,9 +23,7 @@ impl Failure {
     pub fn run(scenario: &str, rule: &str, error: &RunError) -> Self {
         match error {
             RunError::Scenario { .. } => Self::input(scenario, error),
-            RunError::Overload { .. } => {
-                Self::Input(format!("{scenario}: under {rule}: {error}"))
-            }
+            RunError::Overload { .. } => Self::Input(format!("{scenario}: under {rule}: {error}")),
             _ => Self::Run(format!("{scenario}: under {rule}: {error}")),
         }
     }

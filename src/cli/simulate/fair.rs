@@ -276,9 +276,7 @@ mod tests {
                 .loads
                 .iter()
                 .zip(&scenario.services)
-                .map(|(load, service)| {
-                    load.arrivals.mean_rate(SECONDS) / service.throughput
-                })
+                .map(|(load, service)| load.arrivals.mean_rate(SECONDS) / service.throughput)
                 .collect();
             // In the order of their names: coordinator, nlp, reasoning, vision.
             for (part, expected) in parts.iter().zip([0.4, 0.1, 0.3, 0.2]) {

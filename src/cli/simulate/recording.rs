@@ -30,7 +30,10 @@ pub(super) fn read(path: &Path) -> Result<Recorded, Failure> {
     for file in recordings::files(&[path.to_owned()]).map_err(Failure::Input)? {
         let is_cut = recordings::read(&file, |_, line| loads.line(line)).map_err(Failure::Input)?;
         if is_cut {
-            cut.push(format!("the last line of {} is cut and passed over", file.display()));
+            cut.push(format!(
+                "the last line of {} is cut and passed over",
+                file.display()
+            ));
         }
     }
     let names: Vec<&str> = loads.pools.keys().map(String::as_str).collect();
@@ -122,9 +125,15 @@ mod tests {
     #[test]
     fn a_recording_is_a_pool_and_the_rates_that_reached_its_agents() {
         let session = Session::record(Kind::Whole, 1, 30);
-        let path = folder("whole", &(session.lines.join("\n") + "\n{\"decision\": cut"));
+        let path = folder(
+            "whole",
+            &(session.lines.join("\n") + "\n{\"decision\": cut"),
+        );
         let recorded = read(&path).unwrap();
-        assert_eq!(read(&path.join("1.jsonl")).unwrap().seconds, recorded.seconds);
+        assert_eq!(
+            read(&path.join("1.jsonl")).unwrap().seconds,
+            recorded.seconds
+        );
         std::fs::remove_dir_all(&path).unwrap();
         assert!(recorded.seconds > 0.0);
         let mut names: Vec<&str> = recorded

@@ -12,12 +12,7 @@ pub fn reference() -> String {
     fields(&schemars::schema_for!(ScenarioFile), &mut scenario);
     let mut json = Table::new(["<field", "<what it is"]);
     fields(&schemars::schema_for!(Results), &mut json);
-    let mut rules = Table::new([
-        "<rule",
-        "<what it does",
-        "<target after a colon",
-        "<source",
-    ]);
+    let mut rules = Table::new(["<rule", "<what it does", "<target after a colon", "<source"]);
     for rule in Rule::ALL {
         rules.row([
             rule.name(),

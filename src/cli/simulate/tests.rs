@@ -140,7 +140,9 @@ fn whole_gpus_are_pods_on_nodes_and_every_autoscaler_runs_on_an_unmodified_pool(
     let plain = with(&[]);
     let scenario = &plain.scenario;
     assert!(
-        scenario.cluster.starts_with("1 node gpu of 8 GPUs; offered load 0.70 of 8 GPUs"),
+        scenario
+            .cluster
+            .starts_with("1 node gpu of 8 GPUs; offered load 0.70 of 8 GPUs"),
         "{}",
         scenario.cluster
     );
@@ -150,7 +152,12 @@ fn whole_gpus_are_pods_on_nodes_and_every_autoscaler_runs_on_an_unmodified_pool(
         "{said}"
     );
     assert_eq!(plain.results.len(), 6);
-    assert!(plain.results.iter().any(|rule| rule.measures.restarts > 0.0));
+    assert!(
+        plain
+            .results
+            .iter()
+            .any(|rule| rule.measures.restarts > 0.0)
+    );
     // A lag is the pods' cold start, and no assumption any more.
     let fast = with(&["--lag", "5"]);
     assert!(!fast.scenario.assumed.join("\n").contains("actuationLag"));
@@ -163,24 +170,55 @@ fn whole_gpus_are_pods_on_nodes_and_every_autoscaler_runs_on_an_unmodified_pool(
 fn a_load_that_nothing_is_said_about_is_one_that_the_replicas_can_serve() {
     let pool = example("whole-gpu.yaml");
     // An equal part of 8 GPUs is 2, and one replica uses one.
-    let one = ["--pool", &pool, "--seconds", "60", "--seeds", "1", "--set", "spec.agents[researcher].replicas.max=1"];
+    let one = [
+        "--pool",
+        &pool,
+        "--seconds",
+        "60",
+        "--seeds",
+        "1",
+        "--set",
+        "spec.agents[researcher].replicas.max=1",
+    ];
     let scenario = results(&one).unwrap().scenario;
-    assert!(scenario.cluster.contains("offered load 0.61 of 8 GPUs"), "{}", scenario.cluster);
+    assert!(
+        scenario.cluster.contains("offered load 0.61 of 8 GPUs"),
+        "{}",
+        scenario.cluster
+    );
     let said = scenario.assumed.join("\n");
-    assert!(said.contains("(of researcher: 70 % of what replicas.max can use)"), "{said}");
+    assert!(
+        said.contains("(of researcher: 70 % of what replicas.max can use)"),
+        "{said}"
+    );
 }
 
 #[test]
 fn time_slices_and_instances_of_which_the_pool_says_too_little_are_shares_and_a_lag_is_theirs() {
-    for (pool, missing) in [("time-slicing.yaml", "memory"), ("mig.yaml", "MIG instances")] {
+    for (pool, missing) in [
+        ("time-slicing.yaml", "memory"),
+        ("mig.yaml", "MIG instances"),
+    ] {
         let pool = example(pool);
         let line = ["--pool", &pool, "--seconds", "60", "--seeds", "1"];
         let plain = results(&line).unwrap().scenario;
         let said = plain.assumed.join("\n");
-        assert!(said.contains(missing) && said.contains("without pods"), "{said}");
-        assert!(said.contains("after they are decided (the pool's actuationLag)"), "{said}");
-        let lag = results(&[&line[..], &["--lag", "7"]].concat()).unwrap().scenario;
-        assert!(lag.cluster.contains("in force after 7 s"), "{}", lag.cluster);
+        assert!(
+            said.contains(missing) && said.contains("without pods"),
+            "{said}"
+        );
+        assert!(
+            said.contains("after they are decided (the pool's actuationLag)"),
+            "{said}"
+        );
+        let lag = results(&[&line[..], &["--lag", "7"]].concat())
+            .unwrap()
+            .scenario;
+        assert!(
+            lag.cluster.contains("in force after 7 s"),
+            "{}",
+            lag.cluster
+        );
         assert!(!lag.assumed.join("\n").contains("actuationLag"));
     }
 }
@@ -327,12 +365,23 @@ fn a_trace_without_agents_is_given_to_agents_by_the_scenario_and_not_to_all_at_o
     );
     let agents = ["coordinator", "nlp", "vision", "reasoning"];
     let own = |agent: &&str| {
-        format!("  {agent}: {{arrivals: {{type: Trace, file: trace.csv, scaling: {{type: Thinning, rate: 0.1}}}}}}\n")
+        format!(
+            "  {agent}: {{arrivals: {{type: Trace, file: trace.csv, scaling: {{type: Thinning, rate: 0.1}}}}}}\n"
+        )
     };
-    let text = format!("seeds: 1\nagents:\n{}", agents.iter().map(own).collect::<String>());
+    let text = format!(
+        "seeds: 1\nagents:\n{}",
+        agents.iter().map(own).collect::<String>()
+    );
     let scenario = folder.file("scenario.yaml", &text);
     let given = results(&["--pool", &pool, "--scenario", &scenario]).unwrap();
-    assert!(given.scenario.loads.iter().all(|load| load.load.starts_with("recorded requests of")));
+    assert!(
+        given
+            .scenario
+            .loads
+            .iter()
+            .all(|load| load.load.starts_with("recorded requests of"))
+    );
 }
 
 #[test]
@@ -341,13 +390,18 @@ fn the_offered_load_of_steps_is_their_mean_and_a_short_peak_is_no_reason_to_refu
     let pool = example("time-slicing.yaml");
     let cluster = |nlp: &str| {
         let others = "coordinator: &idle {arrivals: {type: Poisson, rate: 0}}, vision: *idle, reasoning: *idle";
-        let text = format!("seconds: 100\nseeds: 1\nagents: {{{others}, nlp: {{arrivals: {{type: Steps, steps: {nlp}}}}}}}\n");
+        let text = format!(
+            "seconds: 100\nseeds: 1\nagents: {{{others}, nlp: {{arrivals: {{type: Steps, steps: {nlp}}}}}}}\n"
+        );
         let scenario = folder.file("scenario.yaml", &text);
         results(&["--pool", &pool, "--scenario", &scenario]).map(|results| results.scenario.cluster)
     };
     // 50/s are one GPU of nlp: 10 s at 100/s, 90 s at 10/s.
     let offered = cluster("[{seconds: 10, rate: 100}, {rate: 10}]").unwrap();
-    assert!(offered.ends_with("offered load 0.38 of 1 GPUs"), "{offered}");
+    assert!(
+        offered.ends_with("offered load 0.38 of 1 GPUs"),
+        "{offered}"
+    );
     // 3e8 a second would be 3e10 requests, and are 300.
     let peak = cluster("[{seconds: 0.000001, rate: 3e8}, {rate: 0}]").unwrap();
     assert!(peak.contains("offered load 0.06"), "{peak}");
@@ -359,13 +413,26 @@ fn the_offered_load_of_steps_is_their_mean_and_a_short_peak_is_no_reason_to_refu
 fn a_recording_is_simulated_from_its_lines_to_the_figures_also_with_a_gpu_fewer() {
     let folder = Folder::new("from");
     let session = Session::record(Kind::Whole, 1, 300);
-    folder.file("decisions-1.jsonl", &(session.lines.join("\n") + "\n{\"decision\": cut"));
+    folder.file(
+        "decisions-1.jsonl",
+        &(session.lines.join("\n") + "\n{\"decision\": cut"),
+    );
     let path = folder.0.display().to_string();
-    let line = ["--from", &path, "--seeds", "1", "--rules", "hold,water-filling,hpa"];
+    let line = [
+        "--from",
+        &path,
+        "--seeds",
+        "1",
+        "--rules",
+        "hold,water-filling,hpa",
+    ];
     let of = |more: &[&str]| results(&[&line[..], more].concat()).unwrap();
     let plain = of(&[]);
     let recorded = recording::read(&folder.0).unwrap();
-    assert_eq!((plain.scenario.pool.as_str(), plain.scenario.seconds), ("agents/team", 299.0));
+    assert_eq!(
+        (plain.scenario.pool.as_str(), plain.scenario.seconds),
+        ("agents/team", 299.0)
+    );
     let expected: f64 = recorded
         .arrivals
         .iter()
@@ -378,7 +445,11 @@ fn a_recording_is_simulated_from_its_lines_to_the_figures_also_with_a_gpu_fewer(
     for rule in &plain.results {
         // Five standard deviations of a Poisson number.
         let off = (rule.measures.requests - expected).abs();
-        assert!(off < 5.0 * expected.sqrt(), "{}: {off} of {expected}", rule.policy);
+        assert!(
+            off < 5.0 * expected.sqrt(),
+            "{}: {off} of {expected}",
+            rule.policy
+        );
     }
     let said = plain.scenario.assumed.join("\n");
     for part in ["measured", "decisions-1.jsonl is cut", "whole GPUs"] {

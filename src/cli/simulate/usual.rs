@@ -59,17 +59,12 @@ fn nodes(pool: &ValidPool) -> Result<(ClusterFile, String), String> {
         multiprocessors: None,
         elastic: None,
     };
-    let groups = [
-        group("gpu", gpus / size, size),
-        group("gpu-rest", 1, gpus % size),
-    ];
-    let groups: Vec<GroupFile> = groups
-        .into_iter()
-        .filter(|group| group.count > 0 && group.gpus > 0)
-        .collect();
-    let words = format!(
-        "nothing is said about nodes: {gpus} whole GPUs, at most {size} on a node"
-    );
+    let groups = match (gpus / size, gpus % size) {
+        (0, rest) => vec![group("gpu", 1, rest)],
+        (full, 0) => vec![group("gpu", full, size)],
+        (full, rest) => vec![group("gpu", full, size), group("gpu-rest", 1, rest)],
+    };
+    let words = format!("nothing is said about nodes: {gpus} whole GPUs, at most {size} on a node");
     let cluster = ClusterFile::Nodes {
         groups,
         switching_efficiency: None,
@@ -121,18 +116,24 @@ mod tests {
         assert!(none.contains("set --gpus"), "{none}");
         let part = refused("{name: d, gpus: \"0.5\", sharing: {type: WholeGPU}}");
         assert!(
-            part.starts_with("spec.devices[0].gpus: 0.5: must be at least 1"),
+            part.starts_with("spec.devices[0].gpus: 500m: must be at least 1"),
             "{part}"
         );
     }
 
     #[test]
     fn where_the_pool_does_not_say_enough_there_are_shares_and_it_is_said_what_is_missing() {
-        for (sharing, missing) in [("TimeSlicing, timeSlicing: {slicesPerGpu: 4}", "memory"), ("MIG", "MIG instances")] {
+        for (sharing, missing) in [
+            ("TimeSlicing, timeSlicing: {slicesPerGpu: 4}", "memory"),
+            ("MIG", "MIG instances"),
+        ] {
             let device = format!("{{name: d, gpus: 1, sharing: {{type: {sharing}}}}}");
             let (cluster, words) = cluster(&pool(&device, 1)).unwrap();
             assert!(matches!(cluster, ClusterFile::Fractions { .. }));
-            assert!(words.contains(missing) && words.contains("without pods"), "{words}");
+            assert!(
+                words.contains(missing) && words.contains("without pods"),
+                "{words}"
+            );
         }
     }
 }

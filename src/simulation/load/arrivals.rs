@@ -229,9 +229,15 @@ fn stepped(steps: &[Piece]) -> String {
                 step.rate.max(most),
             )
         });
-    let mean = if seconds > 0.0 { arrived / seconds } else { 0.0 };
+    let mean = if seconds > 0.0 {
+        arrived / seconds
+    } else {
+        0.0
+    };
     let last = steps.iter().find(|step| step.seconds.is_infinite());
-    let last = last.map_or(String::new(), |step| format!(", then {}/s", plain(step.rate)));
+    let last = last.map_or(String::new(), |step| {
+        format!(", then {}/s", plain(step.rate))
+    });
     format!(
         "{count} steps in {} s, {}/s on average, from {}/s to {}/s{last}",
         plain(seconds),

@@ -136,7 +136,9 @@ fn a_few_steps_are_told_one_by_one_and_many_by_number_mean_and_range() {
         said(vec![piece(10.0, 2.0), Piece::forever(0.1 + 0.2)]),
         "generated: 2/s for 10 s, 0.3/s for ever, Poisson"
     );
-    let many: Vec<Piece> = (0..10).map(|i| piece(1.0 + 3.0 * f64::from(i % 2), f64::from(i))).collect();
+    let many: Vec<Piece> = (0..10)
+        .map(|i| piece(1.0 + 3.0 * f64::from(i % 2), f64::from(i)))
+        .collect();
     // 0, 2, .. 8/s for 1 s and 1, 3, .. 9/s for 4 s.
     assert_eq!(
         said(many.clone()),

@@ -145,7 +145,10 @@ fn latencies(runs: &[Runs]) -> Figure {
         for (ink, runs) in runs.iter().enumerate() {
             let (of, chosen) = match agent {
                 0 => ("all", &runs.agents[..]),
-                agent => (runs.agents[agent - 1].name.as_str(), &runs.agents[agent - 1..agent]),
+                agent => (
+                    runs.agents[agent - 1].name.as_str(),
+                    &runs.agents[agent - 1..agent],
+                ),
             };
             let sketch = merged(chosen.iter().map(|agent| &agent.latency));
             let quantiles = QUANTILES.iter().filter_map(|q| sketch.quantile(*q));

@@ -74,16 +74,8 @@ pub(super) const COLUMNS: [(&str, &str, &str); 21] = [
         "movesPerHour",
         "Changes of shares or replicas that were begun, an hour, until all is served.",
     ),
-    (
-        "restarts",
-        "restarts",
-        "Pods that were started, a run.",
-    ),
-    (
-        "kWh",
-        "energyKwh",
-        "Energy; only where `power` is given.",
-    ),
+    ("restarts", "restarts", "Pods that were started, a run."),
+    ("kWh", "energyKwh", "Energy; only where `power` is given."),
 ];
 
 /// What the columns of a comparison's tables are.

@@ -165,9 +165,13 @@ fn a_page_has_every_rule_agent_and_figure_and_no_number_that_is_none() {
 fn every_column_is_in_the_legend_with_a_field_that_the_json_has() {
     let results = results();
     let text = comparison(&results, Vec::new()).to_markdown(1, "plots");
-    let tables = text.lines().filter(|line| line.starts_with("| rule |") || line.starts_with("| agent | rule |"));
+    let tables = text
+        .lines()
+        .filter(|line| line.starts_with("| rule |") || line.starts_with("| agent | rule |"));
     let cells = tables.flat_map(|line| line.split('|')).map(str::trim);
-    let mut columns: Vec<&str> = cells.filter(|cell| !matches!(*cell, "" | "agent")).collect();
+    let mut columns: Vec<&str> = cells
+        .filter(|cell| !matches!(*cell, "" | "agent"))
+        .collect();
     columns.sort_unstable();
     columns.dedup();
     let mut told: Vec<&str> = legend::COLUMNS.iter().map(|column| column.0).collect();

@@ -130,7 +130,11 @@ fn nodes(nodes: &Nodes) -> Result<(), RunError> {
         }
     }
     if first == 0 {
-        return wrong("cluster.groups", 0, "at least one node that is there at the start");
+        return wrong(
+            "cluster.groups",
+            0,
+            "at least one node that is there at the start",
+        );
     }
     if most > 10_000 {
         return wrong("cluster.groups", most, "at most 10000 nodes");

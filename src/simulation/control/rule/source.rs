@@ -7,7 +7,9 @@ impl Rule {
             Self::Hold | Self::StaticProportional { .. } => "of our own, as a yardstick",
             Self::WaterFilling => "the operator's code, `src/allocation/water_filling.rs`",
             Self::Balanced { .. } => "the operator's code, `src/allocation/balanced`",
-            Self::Adaptive => "the operator's code, `src/allocation/adaptive.rs`, after arXiv 2512.22149",
+            Self::Adaptive => {
+                "the operator's code, `src/allocation/adaptive.rs`, after arXiv 2512.22149"
+            }
             Self::StaticEqual { .. } | Self::RoundRobin => "arXiv 2512.22149",
             Self::Hpa { .. } => {
                 "Kubernetes 1.36, `pkg/controller/podautoscaler/{horizontal,replica_calculator}.go`; \
@@ -42,7 +44,10 @@ mod tests {
         for rule in Rule::ALL {
             let others = ["hpa", "keda", "knative", "wva", "dynamo"].contains(&rule.name());
             let source = rule.source();
-            assert!(!others || source.chars().any(|c| c.is_ascii_digit()), "{source}");
+            assert!(
+                !others || source.chars().any(|c| c.is_ascii_digit()),
+                "{source}"
+            );
             assert!(!source.contains("://"), "{source}");
         }
     }

@@ -22,7 +22,7 @@ fn every_kind_can_be_written_and_says_what_it_is() {
         ),
         (
             "arrivals: {type: Steps, steps: [{seconds: 60, rate: 1}, {rate: 5}], spacing: Even}",
-            "generated: 1/s for 60 s, 5/s for inf s, evenly spaced; exponential work",
+            "generated: 1/s for 60 s, 5/s for ever, evenly spaced; exponential work",
         ),
         (
             "arrivals: {type: Square, low: 1, high: 9, period: 60}",
@@ -360,9 +360,8 @@ fn a_trace_that_names_no_agent_is_the_load_of_an_only_one_and_never_that_of_seve
     for text in ["arrival_s\n1\n", "0,1,1,Gamma,1,1\n600,2,1,Gamma,1,1\n"] {
         let everyone = trace(text);
         assert!(everyone.agents.contains_key(EVERYONE));
-        let loads = |agents: &[&str]| {
-            recorded_loads(&everyone, "t.csv", agents, &[], Work::Exponential)
-        };
+        let loads =
+            |agents: &[&str]| recorded_loads(&everyone, "t.csv", agents, &[], Work::Exponential);
         assert!(loads(&["a"]).is_ok());
         let error = loads(&["a", "b"]).unwrap_err().to_string();
         for part in [

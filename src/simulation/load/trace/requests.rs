@@ -14,8 +14,7 @@ use super::{EVERYONE, LONGEST, Limits, Recorded, Recording, TraceError};
 
 const SECONDS: &str = "must be seconds since the start of the trace, a finite number of at least 0";
 /// Of a time beyond [`LONGEST`].
-pub(super) const TOO_LATE: &str =
-    "is more than 400 days after the start of the trace: times count from there, not from 1970, and longer traces are not read";
+pub(super) const TOO_LATE: &str = "is more than 400 days after the start of the trace: times count from there, not from 1970, and longer traces are not read";
 const TOKENS: &str = "must be a whole number of tokens from 0 to 4294967295";
 
 /// Takes one request; `written` is its time as the file has it.

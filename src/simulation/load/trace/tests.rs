@@ -124,7 +124,7 @@ fn a_client_of_servegen_is_a_table_of_rates() {
 }
 
 /// Every malformed input: its text, and what the error must say of it.
-const WRONG: [(&str, &[&str]); 35] = [
+const WRONG: [(&str, &[&str]); 40] = [
     ("", &["t.csv: no request"]),
     ("arrival_s\n", &["t.csv: no request"]),
     ("\n\n", &["t.csv: no request"]),
@@ -228,7 +228,12 @@ const WRONG: [(&str, &[&str]); 35] = [
     // Seconds since 1970, and milliseconds.
     (
         "arrival_s,agent\n1700000000.5,a\n",
-        &["line 2", "arrival_s is \"1700000000.5\"", "400 days", "not from 1970"],
+        &[
+            "line 2",
+            "arrival_s is \"1700000000.5\"",
+            "400 days",
+            "not from 1970",
+        ],
     ),
     (
         "arrival_s\n5\n34560000\n34560001\n",
