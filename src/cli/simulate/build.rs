@@ -212,7 +212,7 @@ fn rules(given: Option<&[String]>, own: Policy) -> Result<Vec<Rule>, String> {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use super::super::manifest;
+    use super::super::{manifest, usual};
     use super::*;
 
     const POOL: &str = "apiVersion: agentpool.dev/v1alpha1\nkind: AgentPool\nmetadata: {name: p}\nspec:\n  mode: Auto\n  \
@@ -223,7 +223,8 @@ mod tests {
         let written = serde_yaml::from_str(POOL).unwrap();
         let manifest = manifest::admit(written, "pool.yaml", &[]).unwrap();
         let file = serde_yaml::from_str(file).unwrap();
-        build(manifest, &file, "scenario.yaml", Path::new(".")).unwrap()
+        let (cluster, _) = usual::cluster(&manifest.pool).unwrap();
+        build(manifest, &file, &cluster, "scenario.yaml", Path::new(".")).unwrap()
     }
 
     #[test]

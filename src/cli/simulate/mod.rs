@@ -140,8 +140,14 @@ fn compare(args: &SimulateArgs) -> Result<(report::Page, Results), Failure> {
         .and_then(Path::parent)
         .unwrap_or(Path::new(""));
     let mut file = scenario(args.scenario.as_deref(), &sets)?;
-    let cluster = cluster(file.cluster.take(), &manifest, args);
-    let (mut cluster, mut assumed) = cluster.map_err(|error| Failure::input(&name, error))?;
+    let (mut cluster, mut assumed) = match file.cluster.take() {
+        Some(cluster) => (cluster, Vec::new()),
+        None => {
+            let usual = usual::cluster(&manifest.pool);
+            let (cluster, words) = usual.map_err(|error| Failure::input(&name, error))?;
+            (cluster, vec![words])
+        }
+    };
     override_with(&mut file, &mut cluster, args, &manifest);
     if let Some(recorded) = recorded {
         assumed.extend(replay(recorded, &mut file, &manifest)?);
@@ -228,21 +234,6 @@ fn scenario(path: Option<&Path>, sets: &[Set]) -> Result<ScenarioFile, Failure> 
     sets.try_for_each(|set| set.apply(&mut value))
         .map_err(Failure::Input)?;
     serde_yaml::from_value(value).map_err(wrong)
-}
-
-/// What there is to serve with, and what is assumed about it.
-fn cluster(
-    given: Option<ClusterFile>,
-    manifest: &manifest::Manifest,
-    args: &SimulateArgs,
-) -> Result<(ClusterFile, Vec<String>), String> {
-    let Some(given) = given else {
-        let (usual, words) = usual::cluster(&manifest.pool)?;
-        return Ok((usual, vec![words]));
-    };
-    let stay = args.gpus.is_some() && matches!(given, ClusterFile::Nodes { .. });
-    let words = "the nodes stay as the scenario has them: --gpus is the operator's budget, which autoscalers do not know";
-    Ok((given, stay.then(|| words.to_owned()).into_iter().collect()))
 }
 
 /// Flags count more than the file.

@@ -59,14 +59,11 @@ fn nodes(pool: &ValidPool) -> Result<(ClusterFile, String), String> {
         multiprocessors: None,
         elastic: None,
     };
-    let groups = [
-        group("gpu", gpus / size, size),
-        group("gpu-rest", 1, gpus % size),
-    ];
-    let groups: Vec<GroupFile> = groups
-        .into_iter()
-        .filter(|group| group.count > 0 && group.gpus > 0)
-        .collect();
+    let groups = match (gpus / size, gpus % size) {
+        (0, rest) => vec![group("gpu", 1, rest)],
+        (full, 0) => vec![group("gpu", full, size)],
+        (full, rest) => vec![group("gpu", full, size), group("gpu-rest", 1, rest)],
+    };
     let words = format!("nothing is said about nodes: {gpus} whole GPUs, at most {size} on a node");
     let cluster = ClusterFile::Nodes {
         groups,
@@ -119,7 +116,7 @@ mod tests {
         assert!(none.contains("set --gpus"), "{none}");
         let part = refused("{name: d, gpus: \"0.5\", sharing: {type: WholeGPU}}");
         assert!(
-            part.starts_with("spec.devices[0].gpus: 0.5: must be at least 1"),
+            part.starts_with("spec.devices[0].gpus: 500m: must be at least 1"),
             "{part}"
         );
     }

@@ -22,7 +22,7 @@ fn every_kind_can_be_written_and_says_what_it_is() {
         ),
         (
             "arrivals: {type: Steps, steps: [{seconds: 60, rate: 1}, {rate: 5}], spacing: Even}",
-            "generated: 1/s for 60 s, 5/s for inf s, evenly spaced; exponential work",
+            "generated: 1/s for 60 s, 5/s for ever, evenly spaced; exponential work",
         ),
         (
             "arrivals: {type: Square, low: 1, high: 9, period: 60}",
