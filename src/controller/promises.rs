@@ -80,6 +80,7 @@ mod tests {
     use super::super::observe::view;
     use super::*;
     use serde_json::json;
+    use std::collections::BTreeSet;
 
     #[test]
     fn replicas_of_a_pool_on_the_same_nodes_count_until_they_are_bound_and_others_never() {
@@ -93,10 +94,11 @@ mod tests {
         let agents = ["a", "b", "c", "nobodys"].map(|name| (name, deployment(name, 3, json!([]))));
         let caches = caches(&[("gpu", whole(8))], &agents, &[("b", "gpu")]);
         let view = view(&ours, &caches, &claims);
+        let readable = BTreeSet::new();
         let promised = |claims: &Claims| of_neighbours(&ours, &view, &caches, claims);
-        claims.replace([&own, &elsewhere].into_iter());
+        claims.replace([&own, &elsewhere].into_iter(), &readable);
         assert_eq!(promised(&claims), None, "no other pool is on these nodes");
-        claims.replace([&own, &elsewhere, &neighbour].into_iter());
+        claims.replace([&own, &elsewhere, &neighbour].into_iter(), &readable);
         let two_of_three = [(GpuResource::whole(), [(1, 2)].into())];
         assert_eq!(promised(&claims), Some(two_of_three.into()));
     }

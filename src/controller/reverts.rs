@@ -268,6 +268,7 @@ mod tests {
             workload: Some(Arc::new(workload)),
             container: Some(0),
             pods: Vec::new(),
+            short: None,
             refusal,
         };
         let view = View {

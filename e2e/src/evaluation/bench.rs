@@ -1,7 +1,7 @@
 //! Runs of many scenarios under many rules and seeds, on all cores.
 
 use agentpool::simulation::control::Rule;
-use agentpool::simulation::report::{Block, Page, figures};
+use agentpool::simulation::report::{self, Block, Page};
 use agentpool::simulation::statistics::{Interval, interval, paired_ratio};
 use agentpool::simulation::{Outcome, Scenario, Sketch, run};
 use anyhow::{Context as _, Result};
@@ -137,7 +137,16 @@ pub fn shown(interval: Option<Interval>) -> String {
 /// Adds plots of a job, whose files begin with `prefix`: shares or replicas and queues over time, and the distribution of latency.
 pub fn plot(page: &mut Page, prefix: &str, runs: &Runs) {
     let wanted = ["shares", "replicas", "queues", "latency-distribution"];
-    for mut figure in figures(runs) {
+    let of_rule = |outcomes: &Vec<Outcome>| {
+        let mut runs = report::Runs::default();
+        outcomes
+            .iter()
+            .cloned()
+            .for_each(|outcome| runs.add(outcome));
+        runs
+    };
+    let runs: Vec<report::Runs> = runs.iter().map(of_rule).collect();
+    for mut figure in report::figures(&runs) {
         if wanted.contains(&figure.name.as_str()) {
             figure.name = format!("{prefix}-{}", figure.name);
             page.blocks.push(Block::Figure(figure));

@@ -222,6 +222,7 @@ mod tests {
             workload: Some(Arc::new(WorkloadRecord::of(deployment).unwrap())),
             container: Some(0),
             pods: Vec::new(),
+            short: None,
             refusal: refusal.map(|reason| Refusal {
                 reason,
                 message: String::new(),

@@ -147,6 +147,7 @@ mod tests {
         Observed {
             nodes: Vec::new(),
             agents: vec![agent],
+            ..Observed::default()
         }
     }
 
