@@ -116,9 +116,9 @@ async fn a_workload_that_somebody_else_manages_is_refused_by_name_before_any_wri
         .unwrap();
     // Paused it keeps what it has claimed: what is written to it from now on is the younger pool's.
     let pause = json!({ "metadata": { "annotations": { "agentpool.dev/paused": "true" } } });
-    let how = PatchParams::default();
-    let patched = stage.pools().patch("older", &how, &Patch::Merge(pause));
-    patched.await.unwrap();
+    let (pools, pause) = (stage.pools(), Patch::Merge(pause));
+    let patched = pools.patch("older", &PatchParams::default(), &pause).await;
+    patched.unwrap();
     stage
         .wait_pool("older", "the older pool is paused", LIMIT, |p| {
             condition(p, "Paused").is_some_and(|c| c.0 == "True")

@@ -209,9 +209,9 @@ async fn a_pool_that_is_paused_or_broken_in_the_middle_of_a_swap_leaves_no_agent
     let (stage, mut pair) = mig("crash-paused").await;
     let operator = operator(&stage);
     let patch = async |change: Value| {
-        let how = PatchParams::default();
-        let patched = stage.pools().patch(POOL, &how, &Patch::Merge(change));
-        patched.await.unwrap();
+        let (pools, change) = (stage.pools(), Patch::Merge(change));
+        let patched = pools.patch(POOL, &PatchParams::default(), &change).await;
+        patched.unwrap();
     };
     let paused =
         |value: Value| json!({ "metadata": { "annotations": { "agentpool.dev/paused": value } } });

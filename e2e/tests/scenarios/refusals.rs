@@ -103,10 +103,9 @@ async fn a_paused_deployment_is_refused_by_name_and_grows_once_it_goes_on() {
     let deployments: Api<k8s_openapi::api::apps::v1::Deployment> =
         Api::namespaced(stage.client.clone(), AGENTS);
     let pause = async |paused: bool| {
-        let change = json!({ "spec": { "paused": paused } });
+        let change = Patch::Merge(json!({ "spec": { "paused": paused } }));
         let how = PatchParams::default();
-        let patched = deployments.patch("chat", &how, &Patch::Merge(change));
-        patched.await.unwrap();
+        deployments.patch("chat", &how, &change).await.unwrap();
     };
     pause(true).await;
     share(&stage, &chat).await;
