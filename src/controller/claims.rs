@@ -2,22 +2,35 @@
 
 use crate::api::{AgentPool, ValidAgent, ValidPool, WorkloadKind};
 use std::collections::BTreeMap;
-use std::sync::{PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock};
+use tokio::sync::{Mutex, MutexGuard};
 
-type Workload = (String, WorkloadKind, String);
+/// Namespace, kind and name.
+pub type Workload = (String, WorkloadKind, String);
 /// Creation time, then UID: the smaller is the older.
 type Seniority = (String, String);
 
-/// The oldest pool of every workload that any pool names.
+/// A pool that names a workload; the smallest is the oldest.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Holder {
+    age: Seniority,
+    /// `namespace/name`.
+    key: String,
+    /// Labels of the nodes that it uses.
+    nodes: Arc<BTreeMap<String, String>>,
+}
+
+/// The oldest pool of every workload that any pool names; and whose turn it is to take what is free.
 #[derive(Debug, Default)]
 pub struct Claims {
-    holders: RwLock<BTreeMap<Workload, (Seniority, String)>>,
+    holders: RwLock<BTreeMap<Workload, Holder>>,
+    turns: Mutex<()>,
 }
 
 impl Claims {
     /// Replaces all claims by those of the pools that exist.
     pub fn replace<'a>(&self, pools: impl Iterator<Item = &'a AgentPool>) {
-        let mut holders: BTreeMap<Workload, (Seniority, String)> = BTreeMap::new();
+        let mut holders: BTreeMap<Workload, Holder> = BTreeMap::new();
         for pool in pools {
             let meta = &pool.metadata;
             let namespace = meta.namespace.clone().unwrap_or_default();
@@ -26,10 +39,12 @@ impl Claims {
                 .as_ref()
                 .map(|t| t.0.to_string())
                 .unwrap_or_default();
-            let claim = (
-                (created, meta.uid.clone().unwrap_or_default()),
-                format!("{namespace}/{}", meta.name.clone().unwrap_or_default()),
-            );
+            let device = pool.spec.devices.first();
+            let claim = Holder {
+                age: (created, meta.uid.clone().unwrap_or_default()),
+                key: format!("{namespace}/{}", meta.name.clone().unwrap_or_default()),
+                nodes: Arc::new(device.map(|d| d.node_selector.clone()).unwrap_or_default()),
+            };
             for agent in &pool.spec.agents {
                 let workload = (
                     namespace.clone(),
@@ -51,8 +66,22 @@ impl Claims {
         let holders = self.holders.read().unwrap_or_else(PoisonError::into_inner);
         holders
             .get(&workload)
-            .filter(|((_, uid), _)| *uid != pool.uid)
-            .map(|(_, key)| key.clone())
+            .filter(|holder| holder.age.1 != pool.uid)
+            .map(|holder| holder.key.clone())
+    }
+
+    /// The workloads of other pools: namespace, kind and name, with the labels of the nodes that their pool uses.
+    pub fn of_others(&self, pool: &ValidPool) -> Vec<(Workload, Arc<BTreeMap<String, String>>)> {
+        let holders = self.holders.read().unwrap_or_else(PoisonError::into_inner);
+        let others = holders.iter().filter(|(_, h)| h.age.1 != pool.uid);
+        others
+            .map(|(workload, holder)| (workload.clone(), holder.nodes.clone()))
+            .collect()
+    }
+
+    /// Waits until no other pool is between its last look at the cluster and its writes.
+    pub async fn turn(&self) -> MutexGuard<'_, ()> {
+        self.turns.lock().await
     }
 
     /// Whether any pool names the workload.

@@ -14,6 +14,7 @@ mod observe;
 mod outage;
 mod outcome;
 mod pools;
+mod promises;
 mod readings;
 mod reconcile;
 mod report;

@@ -185,7 +185,11 @@ impl View {
             .zip(&pool.agents)
             .map(|(view, agent)| view.observed(agent, pool, &load))
             .collect();
-        Observed { nodes, agents }
+        Observed {
+            nodes,
+            agents,
+            ..Observed::default()
+        }
     }
 }
 

@@ -37,10 +37,9 @@ impl Pools {
         if renamed {
             self.remove(shared, &key.0, &key.1);
         }
-        let claims_change = self
-            .objects
-            .get(&key)
-            .is_none_or(|old| old.spec.agents != pool.spec.agents);
+        let claims_change = self.objects.get(&key).is_none_or(|old| {
+            old.spec.agents != pool.spec.agents || old.spec.devices != pool.spec.devices
+        });
         self.objects.insert(key.clone(), pool.clone());
         if claims_change {
             self.claim(shared);

@@ -203,7 +203,7 @@ proptest! {
         agents in prop::collection::vec((agent_shape(), observed_agent(), allotment()), 0..5),
         now in 0..1000u64,
     ) {
-        let mut observed = Observed { nodes, agents: Vec::new() };
+        let mut observed = Observed { nodes, ..Observed::default() };
         let mut decision = Vec::new();
         for (i, (one, seen, allotment)) in agents.into_iter().enumerate() {
             shape.agents.push(AgentShape { name: format!("a{i}"), ..one });

@@ -92,7 +92,11 @@ pub(super) fn world(mut nodes: Vec<Node>, agents: Vec<AgentObserved>) -> Observe
             }
         }
     }
-    Observed { nodes, agents }
+    Observed {
+        nodes,
+        agents,
+        ..Observed::default()
+    }
 }
 
 /// A target that the agent's load asks for in full.

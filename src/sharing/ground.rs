@@ -27,6 +27,8 @@ pub(super) struct Ground<'a> {
     pub agents: &'a [AgentObserved],
     /// The nodes.
     pub nodes: &'a [Node],
+    /// What other pools' replicas are about to take.
+    others: &'a BTreeMap<GpuResource, BTreeMap<u32, u64>>,
     index: BTreeMap<&'a str, usize>,
     /// The one node stands for what is declared: who holds more than that is to give it back.
     declared: bool,
@@ -44,6 +46,7 @@ impl<'a> Ground<'a> {
         Self {
             agents: &observed.agents,
             nodes: &observed.nodes,
+            others: &observed.promised,
             index,
             declared: shape.nodes_hidden,
         }
@@ -115,7 +118,17 @@ impl<'a> Ground<'a> {
         u64::from(agent.replicas).saturating_sub(bound)
     }
 
-    /// Sizes of the replicas that ask, or are about to ask, for `resource` and have no node yet, with how many there are of
+    /// As [`Self::promises`], with those of other pools: they may land wherever ours do.
+    pub fn all_promises(&self, resource: &GpuResource) -> BTreeMap<u32, u64> {
+        let mut sizes = self.promises(resource);
+        for (size, n) in self.others.get(resource).into_iter().flatten() {
+            let all = sizes.entry(*size).or_insert(0);
+            *all = all.saturating_add(*n);
+        }
+        sizes
+    }
+
+    /// Sizes of the pool's replicas that ask, or are about to ask, for `resource` and have no node yet, with how many there are of
     /// each. Pods that exist count even when the spec wants fewer: the scheduler may be faster than whoever deletes them.
     pub fn promises(&self, resource: &GpuResource) -> BTreeMap<u32, u64> {
         let mut sizes = BTreeMap::new();

@@ -56,7 +56,7 @@ impl<'a> Ledger<'a> {
             .entry(resource.clone())
             .or_insert_with(|| Account {
                 spots: self.ground.spots(resource),
-                promises: self.ground.promises(resource),
+                promises: self.ground.all_promises(resource),
             })
     }
 

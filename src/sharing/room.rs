@@ -64,7 +64,7 @@ impl Room {
             || spots.iter().flatten().any(|s| !s.schedulable && s.pool > 0);
         let free = |unit: &Unit| {
             let free: u64 = unit.spots.iter().map(|spot| spot.free).sum();
-            let promises = market.ground.promises(&unit.resource);
+            let promises = market.ground.all_promises(&unit.resource);
             let left = fit::units(&promises).map_or(0, |promised| free.saturating_sub(promised));
             (unit.resource.clone(), left)
         };

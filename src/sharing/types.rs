@@ -206,6 +206,9 @@ pub struct Observed {
     pub nodes: Vec<Node>,
     /// The agents, ascending by name.
     pub agents: Vec<AgentObserved>,
+    /// Replicas of other pools that may land on these nodes and have none yet: how many of each size, by resource.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub promised: BTreeMap<GpuResource, BTreeMap<u32, u64>>,
 }
 
 /// Something a strategy can really give an agent.

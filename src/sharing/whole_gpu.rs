@@ -110,6 +110,22 @@ mod tests {
     }
 
     #[test]
+    fn what_another_pool_is_about_to_take_is_not_free() {
+        let agents = || vec![running(&whole(), 1, &["n"]), running(&whole(), 1, &["n"])];
+        let grown = |sizes: &[(u32, u64)]| {
+            let mut observed = world(vec![node("n", 6)], agents());
+            let sizes = sizes.iter().copied().collect();
+            observed.promised.insert(whole(), sizes);
+            let scales = scales(&planned(&two(1), &observed, &[3000, 3000]));
+            scales.iter().map(|(_, from, to)| to - from).sum::<u32>()
+        };
+        assert_eq!(grown(&[]), 4);
+        assert_eq!(grown(&[(1, 3)]), 1);
+        assert_eq!(grown(&[(1, 4)]), 0);
+        assert_eq!(grown(&[(2, 1)]), 1, "each of ours could part a pair");
+    }
+
+    #[test]
     fn an_agent_with_a_pod_that_no_node_takes_gets_no_other_and_the_hold_names_it() {
         let agents = vec![
             running(&whole(), 1, &["n", ""]),

@@ -8,6 +8,7 @@ mod deleted;
 mod hostile;
 mod leaders;
 mod mig;
+mod neighbours;
 mod pair;
 mod prometheus;
 mod quiet;

@@ -2,7 +2,7 @@
 //! whichever is free. Another agent may have taken what it had already; and nothing may be started that finds no place.
 
 use crate::controller::cache::{Caches, WorkloadRecord};
-use crate::controller::observe::pods_of;
+use crate::controller::promises::outstanding;
 use crate::sharing::Restore;
 use crate::units::GpuResource;
 use std::collections::BTreeMap;
@@ -84,19 +84,7 @@ pub fn free(caches: &Caches, resource: &GpuResource) -> u32 {
     let promised = workloads
         .into_iter()
         .flat_map(|store| store.all())
-        .map(|((namespace, _), record)| {
-            let each: u32 = record.containers.iter().map(|c| of(&c.gpus())).sum();
-            if each == 0 {
-                return 0;
-            }
-            let pods = pods_of(&record, &caches.pods.in_namespace(&namespace));
-            let bound = pods
-                .iter()
-                .filter(|(_, pod)| pod.node.is_some() && !pod.deleting)
-                .map(|(_, pod)| of(&pod.requests))
-                .fold(0, u32::saturating_add);
-            record.replicas.saturating_mul(each).saturating_sub(bound)
-        })
+        .map(|((namespace, _), record)| outstanding(caches, &namespace, &record, resource))
         .fold(0, u32::saturating_add);
     open.saturating_sub(promised)
 }

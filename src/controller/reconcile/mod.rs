@@ -7,6 +7,7 @@ mod record;
 use super::apply::Done;
 use super::backoff::Backoff;
 use super::observe::{View, view};
+use super::promises;
 use super::readings::{Readings, falls_back};
 use super::report::Reporter;
 use super::reverts::Expected;
@@ -14,7 +15,7 @@ use super::shared::Shared;
 use crate::allocation::{self, Allotment, Lag};
 use crate::api::{AgentPool, ValidPool};
 use crate::recording::{self, Inputs, Memory};
-use crate::sharing::{self, Plan, Survey};
+use crate::sharing::{self, Plan, Step, Survey};
 use crate::signals::{AgentSignal, Problem};
 use act::{apply, refuse, report};
 use admit::admit;
@@ -22,6 +23,7 @@ use record::{Recorded, before, record};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use tokio::sync::MutexGuard;
 
 /// What a pool remembers from tick to tick. Losing it is safe: a restart holds until signals are warm.
 #[derive(Debug)]
@@ -69,12 +71,31 @@ pub async fn reconcile(shared: &Shared, pool: &AgentPool, state: &mut State, scr
         Ok(valid) => valid,
         Err(invalid) => return refuse(shared, pool, state, &invalid).await,
     };
-    let seen = observe(shared, &valid, state, scrape).await;
+    let mut seen = observe(shared, &valid, state, scrape).await;
     let before = before(shared, state);
-    let decision = allocate(&valid, &seen, state);
-    let plan = plan(shared, &valid, &seen, &decision, state);
+    let remembered = state.memory.clone();
+    let (mut decision, mut plan) = decide(&valid, &seen, state);
+    let turn = turn(shared, &valid, &seen, &plan).await;
+    if turn.is_some() {
+        // Others may have taken meanwhile what was free: what is decided upon is the cluster as it is now.
+        state.memory = remembered;
+        let (read, now) = (seen.read, seen.now);
+        seen = look(
+            shared,
+            &valid,
+            state,
+            Looked {
+                read,
+                now,
+                in_turn: true,
+            },
+        );
+        (decision, plan) = decide(&valid, &seen, state);
+    }
+    count(shared, &decision, &plan);
     record(shared, pool, &seen, before, &decision, &plan, state);
     let mut tick = apply(shared, &valid, &seen, &plan, state).await;
+    drop(turn);
     report(
         shared, pool, &valid, &seen, &decision, &plan, state, &mut tick,
     )
@@ -96,19 +117,53 @@ struct Seen {
     now: Duration,
 }
 
+/// The turn of a plan that takes something where other pools could take the same; held until its writes are made.
+async fn turn<'a>(
+    shared: &'a Shared,
+    pool: &ValidPool,
+    seen: &Seen,
+    plan: &Plan,
+) -> Option<MutexGuard<'a, ()>> {
+    let takes = |step: &Step| match step {
+        Step::Scale { from, to, .. } => to > from,
+        Step::Retarget { .. } => true,
+        Step::Remember { .. } | Step::Forget { .. } => false,
+    };
+    if !plan.steps.iter().any(takes) || !pool.may_write() || !shared.writer.leads() {
+        return None;
+    }
+    promises::of_neighbours(pool, &seen.view, &shared.caches, &shared.claims)?;
+    Some(shared.claims.turn().await)
+}
+
 async fn observe(shared: &Shared, pool: &ValidPool, state: &mut State, scrape: bool) -> Seen {
     state.readings.fit(pool);
-    let look = || view(pool, &shared.caches, &shared.claims);
-    let mut view = look();
     if scrape {
+        let view = view(pool, &shared.caches, &shared.claims);
         read(shared, pool, &view, &mut state.readings).await;
-        // The scrape took time: what is decided upon is the cluster as it is after it.
-        view = look();
     }
-    let read = Instant::now();
+    let when = Looked {
+        read: Instant::now(),
+        now: shared.clock.now(),
+        in_turn: false,
+    };
+    look(shared, pool, state, when)
+}
+
+/// When, and for what, the cluster is looked at.
+struct Looked {
+    read: Instant,
+    now: Duration,
+    /// To take what is free: what is promised to other pools is not.
+    in_turn: bool,
+}
+
+/// The cluster as it is, and what is known of the load.
+fn look(shared: &Shared, pool: &ValidPool, state: &mut State, when: Looked) -> Seen {
+    let Looked { read, now, in_turn } = when;
+    let view = view(pool, &shared.caches, &shared.claims);
     learn_lag(&view, pool, state);
     let pace = allocation::pace(pool.pace, state.lag.get());
-    let now = shared.clock.now();
     let signals = state.readings.signals(pool, now, pace.window);
     let load = |uid: &str| {
         signals
@@ -118,7 +173,11 @@ async fn observe(shared: &Shared, pool: &ValidPool, state: &mut State, scrape: b
             .filter(|p| p.fresh)
             .map(|p| p.backlog)
     };
-    let observed = view.observed(pool, &shared.caches, load);
+    let mut observed = view.observed(pool, &shared.caches, load);
+    if in_turn {
+        let promised = promises::of_neighbours(pool, &view, &shared.caches, &shared.claims);
+        observed.promised = promised.unwrap_or_default();
+    }
     let survey = sharing::survey(&pool.shape, &observed);
     let window = pool.policy.window(pace, pool.interval);
     let raised = |signal: &AgentSignal| falls_back(pool, signal);
@@ -189,35 +248,21 @@ fn learn_lag(view: &View, pool: &ValidPool, state: &mut State) {
     }
 }
 
-fn allocate(pool: &ValidPool, seen: &Seen, state: &mut State) -> Vec<Allotment> {
-    recording::allot(
-        pool,
-        &seen.survey,
-        &seen.inputs,
-        &mut state.memory.allocation,
-    )
+/// The shares and the steps towards them.
+fn decide(pool: &ValidPool, seen: &Seen, state: &mut State) -> (Vec<Allotment>, Plan) {
+    let memory = &mut state.memory;
+    let decision = recording::allot(pool, &seen.survey, &seen.inputs, &mut memory.allocation);
+    let observed = &seen.inputs.observed;
+    let (plan, next) = sharing::plan(&pool.shape, observed, &decision, &memory.sharing, seen.now);
+    memory.sharing = next;
+    (decision, plan)
 }
 
-fn plan(
-    shared: &Shared,
-    pool: &ValidPool,
-    seen: &Seen,
-    decision: &[Allotment],
-    state: &mut State,
-) -> Plan {
-    let (plan, memory) = sharing::plan(
-        &pool.shape,
-        &seen.inputs.observed,
-        decision,
-        &state.memory.sharing,
-        seen.now,
-    );
-    state.memory.sharing = memory;
+fn count(shared: &Shared, decision: &[Allotment], plan: &Plan) {
     for allotment in decision {
         shared.metrics.count_decision(allotment.reason);
     }
     for hold in plan.holds.iter().flatten() {
         shared.metrics.count_hold(hold.reason);
     }
-    plan
 }

@@ -133,6 +133,7 @@ impl World {
         let observed = Observed {
             nodes: nodes(kind),
             agents: vec![agent; 3],
+            ..Observed::default()
         };
         let mut world = Self { observed, made: 0 };
         world.settle();

@@ -145,8 +145,8 @@ mod tests {
             template_locked: false,
         };
         Observed {
-            nodes: Vec::new(),
             agents: vec![agent],
+            ..Observed::default()
         }
     }
 

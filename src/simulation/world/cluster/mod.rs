@@ -117,6 +117,7 @@ impl Cluster {
         Observed {
             nodes: self.machines.observed(),
             agents,
+            ..Observed::default()
         }
     }
 
