@@ -45,7 +45,7 @@ const CONDITIONS: &[(&str, &str, &str)] = &[
     (
         "RolloutWedged",
         "Stalled",
-        "A StatefulSet replaces no pod because one of its pods never becomes ready; the message names the pod and what to do.",
+        "A StatefulSet replaces no pod because one of its pods never becomes ready, or a Deployment starts a pod before it stops another and no node has a GPU for it; the message names the pod and what to do.",
     ),
     (
         "WorkloadNotFound",

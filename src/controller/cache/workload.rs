@@ -7,6 +7,7 @@ use k8s_openapi::api::core::v1::{Container, PodTemplateSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{
     LabelSelector, ManagedFieldsEntry, ObjectMeta,
 };
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube::Resource;
 use kube::core::Selector;
 use serde::de::DeserializeOwned;
@@ -51,6 +52,8 @@ pub struct WorkloadRecord {
     pub paused: bool,
     /// How pods are replaced.
     pub strategy: UpdateStrategy,
+    /// Its rollout starts a pod before it stops another.
+    pub surges: bool,
     /// A rollout is under way.
     pub rolling: bool,
     /// The revision that its pods are to have, where none is replaced before the others are ready (a StatefulSet's OrderedReady).
@@ -234,6 +237,7 @@ impl Parts<'_> {
             selector: self.selector,
             paused: false,
             strategy: UpdateStrategy::Rolling,
+            surges: false,
             rolling: false,
             update_revision: None,
             failure: None,
@@ -282,8 +286,16 @@ impl Workload for Deployment {
         let mut record = parts.record()?;
         let status = self.status.clone().unwrap_or_default();
         record.paused = spec.paused.unwrap_or(false);
-        if spec.strategy.as_ref().and_then(|s| s.type_.as_deref()) == Some("Recreate") {
+        let strategy = spec.strategy.as_ref();
+        if strategy.and_then(|s| s.type_.as_deref()) == Some("Recreate") {
             record.strategy = UpdateStrategy::Recreate;
+        } else {
+            let rolling = strategy.and_then(|s| s.rolling_update.as_ref());
+            record.surges = match rolling.and_then(|r| r.max_surge.as_ref()) {
+                Some(IntOrString::Int(pods)) => *pods > 0,
+                Some(IntOrString::String(part)) => part != "0%",
+                None => true,
+            };
         }
         // More pods than updated ones means that pods of an older template are still there; scaling alone does not do that.
         let unseen =
