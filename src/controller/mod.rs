@@ -20,6 +20,7 @@ mod reconcile;
 mod report;
 mod reverts;
 mod shared;
+mod short;
 mod standing;
 mod watches;
 mod write;

@@ -38,6 +38,8 @@ pub struct AgentView {
     pub pods: Vec<(String, Arc<PodRecord>)>,
     /// Why nothing may be written for it.
     pub refusal: Option<Refusal>,
+    /// Why its pods are not created, as far as that is seen from outside.
+    pub short: Option<String>,
 }
 
 /// Looks a pool up in the caches.
@@ -72,6 +74,7 @@ pub fn view(pool: &ValidPool, caches: &Caches, claims: &Claims) -> View {
                     container: None,
                     pods: Vec::new(),
                     refusal: Some(refusal),
+                    short: None,
                 };
             };
             let claimed_by = claims.other_holder(pool, agent);
@@ -92,6 +95,7 @@ pub fn view(pool: &ValidPool, caches: &Caches, claims: &Claims) -> View {
                 container: standing::gpu_container(agent, &workload).ok(),
                 pods: pods_of(&workload, &pods),
                 refusal,
+                short: None,
                 workload: Some(workload),
             }
         })

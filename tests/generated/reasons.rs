@@ -40,7 +40,7 @@ const CONDITIONS: &[(&str, &str, &str)] = &[
     (
         "PodsRefused",
         "Stalled",
-        "The API server refuses an agent's pods, by quota or policy; the message has its words.",
+        "The API server refuses an agent's pods, by quota or policy; the message has its words, or for a StatefulSet where to read them.",
     ),
     (
         "RolloutWedged",

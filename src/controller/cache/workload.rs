@@ -60,6 +60,8 @@ pub struct WorkloadRecord {
     pub update_revision: Option<String>,
     /// What its controller says it cannot do (quota, admission), as in `ReplicaFailure`.
     pub failure: Option<String>,
+    /// How many of a StatefulSet's pods exist, when there are fewer than its spec wants although nothing that it may wait for is missing.
+    pub short_at: Option<u32>,
     /// Our annotations on it (`agentpool.dev/...`).
     pub notes: BTreeMap<String, String>,
     /// It has any annotation at all: a JSON patch needs to know.
@@ -241,6 +243,7 @@ impl Parts<'_> {
             rolling: false,
             update_revision: None,
             failure: None,
+            short_at: None,
             notes,
             has_annotations: annotations.is_some_and(|a| !a.is_empty()),
             controller: controller.map(|o| format!("{} {}", o.kind, o.name)),
@@ -344,6 +347,10 @@ impl Workload for StatefulSet {
             && status.updated_replicas.unwrap_or(0) < status.replicas;
         record.rolling = unseen || between;
         let parallel = spec.pod_management_policy.as_deref() == Some("Parallel");
+        // With OrderedReady the next pod is created when those before it are ready.
+        let may_create = parallel || status.ready_replicas.unwrap_or(0) == status.replicas;
+        let there = u32::try_from(status.replicas).unwrap_or(0);
+        record.short_at = (!unseen && may_create && there < record.replicas).then_some(there);
         record.update_revision = status.update_revision.filter(|_| !parallel);
         Some(record)
     }

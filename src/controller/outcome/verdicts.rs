@@ -248,7 +248,8 @@ impl Outcome<'_> {
             .iter()
             .zip(&self.view.agents)
             .filter_map(|(agent, view)| {
-                let failure = view.workload.as_ref()?.failure.as_ref()?;
+                let failure = view.workload.as_ref()?.failure.as_ref();
+                let failure = failure.or(view.short.as_ref())?;
                 Some(format!("{}: {failure}", agent.name))
             })
             .collect();

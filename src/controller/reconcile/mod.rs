@@ -12,6 +12,7 @@ use super::readings::{Readings, falls_back};
 use super::report::Reporter;
 use super::reverts::Expected;
 use super::shared::Shared;
+use super::short::Short;
 use crate::allocation::{self, Allotment, Lag};
 use crate::api::{AgentPool, ValidPool};
 use crate::recording::{self, Inputs, Memory};
@@ -36,6 +37,7 @@ pub struct State {
     backoff: Backoff,
     expected: Expected,
     recorded: Recorded,
+    short: Short,
 }
 
 impl Default for State {
@@ -50,6 +52,7 @@ impl Default for State {
             backoff: Backoff::default(),
             expected: Expected::default(),
             recorded: Recorded::default(),
+            short: Short::default(),
         }
     }
 }
@@ -161,7 +164,8 @@ struct Looked {
 /// The cluster as it is, and what is known of the load.
 fn look(shared: &Shared, pool: &ValidPool, state: &mut State, when: Looked) -> Seen {
     let Looked { read, now, in_turn } = when;
-    let view = view(pool, &shared.caches, &shared.claims);
+    let mut view = view(pool, &shared.caches, &shared.claims);
+    state.short.note(pool, &mut view, now);
     learn_lag(&view, pool, state);
     let pace = allocation::pace(pool.pace, state.lag.get());
     let signals = state.readings.signals(pool, now, pace.window);
