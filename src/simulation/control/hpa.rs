@@ -145,7 +145,6 @@ mod tests {
             template_locked: false,
         };
         Observed {
-            nodes: Vec::new(),
             agents: vec![agent],
             ..Observed::default()
         }

@@ -151,6 +151,7 @@ fn pool(ground: &Ground, n: usize, dice: &mut Dice) -> (PoolShape, Observed) {
             .map(|at| node(ground, format!("node-{at:03}"), held(at)))
             .collect(),
         agents: (0..n).map(agent).collect(),
+        ..Observed::default()
     };
     (shape, observed)
 }
