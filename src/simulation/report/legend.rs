@@ -51,7 +51,7 @@ pub(super) const COLUMNS: [(&str, &str, &str); 21] = [
     (
         "used",
         "utilisation",
-        "Part of the GPU-hours in which requests were worked on.",
+        "Part of the GPU-hours that was spent on requests.",
     ),
     (
         "stranded",

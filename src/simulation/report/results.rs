@@ -106,7 +106,7 @@ pub struct Measures {
     pub goodput_per_second: f64,
     /// Part of the requests that arrived that was served within the latency target; null without requests or target.
     pub within_target: Option<f64>,
-    /// GPU-hours over the same time: of a rule paid for, of an agent granted.
+    /// GPU-hours from the end of the warm-up until all is served: of a rule paid for, of an agent granted.
     pub gpu_hours: f64,
     /// Their price, in USD.
     pub cost_usd: f64,
