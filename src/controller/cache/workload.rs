@@ -1,6 +1,3 @@
-#[cfg(test)]
-mod tests;
-
 use super::{Record, gpu_resources};
 use crate::api::WorkloadKind;
 use crate::units::GpuResource;
@@ -317,3 +314,6 @@ impl Workload for StatefulSet {
         Some(record)
     }
 }
+
+#[cfg(test)]
+mod tests;
