@@ -1,8 +1,5 @@
 //! Whether anything may be written for an agent, and if not, why: decided before any write, explained by name.
 
-#[cfg(test)]
-mod tests;
-
 use super::cache::{AutoscalerRecord, ContainerRecord, UpdateStrategy, WorkloadRecord};
 use crate::api::{ValidAgent, WorkloadKind};
 use crate::sharing::{AgentShape, Strategy};
@@ -254,3 +251,6 @@ fn wrong_request(
         Strategy::WholeGpu | Strategy::TimeSlicing { .. } => None,
     }
 }
+
+#[cfg(test)]
+mod tests;

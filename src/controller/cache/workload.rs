@@ -358,3 +358,6 @@ impl Workload for StatefulSet {
         Some(record)
     }
 }
+
+#[cfg(test)]
+mod tests;
