@@ -12,8 +12,8 @@ pub struct Pace {
 /// The pace that fits the actuation lag: the declared one, but never faster than the lag allows.
 ///
 /// The gain of a control must match its lag. Measured on real arrivals (docs/design.md, section 6): with a lag of 30 s,
-/// averaging over 4 lags and draining over 2 turns a rule that loses to a static split into one that wins everywhere;
-/// averaging faster than the lag makes it harmful.
+/// averaging over 4 lags and draining over 2 turns a rule that loses to a static split into one that wins at a load of 0.7
+/// and above; averaging faster than the lag makes it harmful.
 pub fn pace(declared: Pace, lag: Duration) -> Pace {
     Pace {
         window: declared.window.max(lag.saturating_mul(4)),

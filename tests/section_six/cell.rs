@@ -85,13 +85,7 @@ pub fn scenario(trace: &Trace, column: &Column, row: &Row) -> Scenario {
         cluster: Cluster::Fractions(Fractions {
             gpus: MilliGpus::ONE,
             lag: row.lag,
-            sharing: if row.turns {
-                Sharing::TimeSlicing {
-                    switching_efficiency: 1.0,
-                }
-            } else {
-                Sharing::Partition
-            },
+            sharing: Sharing::Partition,
         }),
         dispatch: None,
         seconds: column.seconds,
@@ -105,14 +99,8 @@ pub fn scenario(trace: &Trace, column: &Column, row: &Row) -> Scenario {
 
 /// Mean time in the system of all requests under the row's rule and under equal parts, in seconds, on the same requests.
 pub fn pair(scenario: &Scenario, row: &Row, seed: u64) -> (f64, f64) {
-    let mut equal = scenario.clone();
-    if let Cluster::Fractions(fractions) = &mut equal.cluster {
-        fractions.sharing = Sharing::Partition;
-    }
-    (
-        mean(scenario, row.policy, seed),
-        mean(&equal, Policy::StaticEqual, seed),
-    )
+    let mean = |policy| mean(scenario, policy, seed);
+    (mean(row.policy), mean(Policy::StaticEqual))
 }
 
 fn mean(scenario: &Scenario, policy: Policy, seed: u64) -> f64 {
