@@ -1,6 +1,3 @@
-#[cfg(test)]
-mod tests;
-
 use super::{Record, TaintRecord, TolerationRecord, gpu_resources};
 use crate::api::WorkloadKind;
 use crate::units::GpuResource;
