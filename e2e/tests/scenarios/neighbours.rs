@@ -53,7 +53,7 @@ async fn two_pools_on_one_node_never_take_the_same_free_gpu() {
         stage
             .wait_pool(name, "it wants more than there is", LIMIT, |p| {
                 let mut agents = p.status.iter().flat_map(|s| &s.agents);
-                agents.any(|a| a.hold.as_deref() == Some("WaitingForCapacity"))
+                agents.any(|a| a.reason == "AtCeiling")
             })
             .await
             .unwrap();
