@@ -49,9 +49,13 @@ type Case = (Source, &'static str, f64, [f64; 4]);
 const CASES: [Case; 4] = [
     (A, "A, even load of 0.7", 0.7, EVEN),
     (A, "A, load of 0.7 as .4/.1/.3/.2", 0.7, UNEVEN),
-    (B, "B, even load of 0.5", 0.5, EVEN),
     (B, "B, even load of 0.7", 0.7, EVEN),
+    (B, "B, even load of 0.5", 0.5, EVEN),
 ];
+/// So many of them are repeated with batches and without a gateway.
+const REPEATED: usize = 3;
+/// Seeds without a gateway, at most.
+const FEW: u64 = 5;
 
 /// Four agents with these loads on the node, two replicas each as it begins, behind a gateway that holds what waits.
 pub(super) fn on_pods(
@@ -121,21 +125,28 @@ pub(super) fn page(settings: &Settings, traces: &Traces) -> Result<Page> {
          0.89 of the time, which is what they are made for. Requests that run at once share a GPU's throughput, which stays what it is: that a real batch \
          serves more the fuller it is, and so tells its load by its size, is not modelled.",
     );
-    for at_once in AT_ONCE {
-        for case in CASES {
+    for (at_once, cases) in AT_ONCE.into_iter().zip([CASES.len(), REPEATED]) {
+        for case in CASES.into_iter().take(cases) {
             let job = job(traces, case, at_once, Dispatch::OneQueue)?;
             let runs = all(settings, std::slice::from_ref(&job))?.remove(0);
             page.heading(format!("{}, {}", case.1, words(at_once)));
             page.table(table(&job, &runs));
         }
     }
+    let few = Settings {
+        seeds: settings.seeds.min(FEW),
+    };
     for at_once in AT_ONCE {
-        let jobs = CASES.map(|case| job(traces, case, at_once, Dispatch::FewestRequests));
-        let jobs: Vec<Job> = jobs.into_iter().collect::<Result<_>>()?;
-        let runs = all(settings, &jobs)?;
+        let jobs: Vec<Job> = CASES
+            .into_iter()
+            .take(REPEATED)
+            .map(|case| job(traces, case, at_once, Dispatch::FewestRequests))
+            .collect::<Result<_>>()?;
+        let runs = all(&few, &jobs)?;
         page.heading(format!(
-            "Engines that queue by themselves, {}: mean to Hold",
-            words(at_once)
+            "Engines that queue by themselves, {}: mean to Hold, {} seeds",
+            words(at_once),
+            few.seeds
         ));
         page.table(overview(&runs));
     }
@@ -180,9 +191,10 @@ fn table(job: &Job, runs: &Runs) -> Table {
     table
 }
 
-/// Means of all cases beside each other.
+/// Means of the repeated cases beside each other.
 fn overview(runs: &[Runs]) -> Table {
-    let mut table = Table::new(std::iter::once("rule").chain(CASES.map(|case| case.1)));
+    let cases = CASES.into_iter().take(REPEATED).map(|case| case.1);
+    let mut table = Table::new(std::iter::once("rule").chain(cases));
     for (i, rule) in RULES.into_iter().enumerate() {
         let cell = |runs: &Runs| match i {
             0 => format!("{} s", average(&runs[0], mean)),
