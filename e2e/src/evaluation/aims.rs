@@ -47,7 +47,11 @@ pub(super) fn page(aims: &[Aim]) -> Page {
         table.row([
             aim.what.clone(),
             format!("≤ {}", aim.most),
-            format!("{:.3}", aim.value),
+            if aim.value.is_finite() {
+                format!("{:.3}", aim.value)
+            } else {
+                "not reached by what was run".to_owned()
+            },
             verdict.to_owned(),
         ]);
     }

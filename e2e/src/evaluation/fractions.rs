@@ -122,7 +122,7 @@ pub(super) fn page(settings: &Settings, traces: &Traces, aims: &mut Vec<Aim>) ->
 /// A trace of one service has no generator of its own.
 fn is_there(traces: &Traces, row: &Row) -> bool {
     match row.source {
-        Source::Four { .. } => true,
+        Source::Four { .. } | Source::Turned { .. } => true,
         Source::Quarters(name) => traces.get(name).is_some(),
     }
 }
