@@ -34,7 +34,8 @@ pub enum Spare {
     Lend,
     /// It is left free, so that nodes can go: an agent gets its forecast, its backlog's share and a headroom.
     Save {
-        /// Thousandths of a standard deviation of the forecast's error that the headroom covers.
+        /// Thousandths of a standard deviation of the GPUs that are busy at once that the headroom covers: that of random arrivals,
+        /// the square root of the load in GPUs, and that of the forecast's error.
         headroom_milli: u32,
     },
 }
@@ -105,8 +106,8 @@ pub struct Snapshot<'a> {
 pub struct Allotment {
     /// Share the agent should have; the sum over agents never exceeds capacity.
     pub target: MilliGpus,
-    /// Share that would serve its load: arrivals over T, plus the backlog over the drain time; not above the ceiling. Of an
-    /// agent of unknown load: what it keeps, as nothing else is known.
+    /// Share that would serve its load: arrivals over T, plus the backlog over the drain time; not above the ceiling. Where spare
+    /// capacity is saved its headroom is part of it. Of an agent of unknown load: what it keeps, as nothing else is known.
     pub demand: MilliGpus,
     /// Why the target is what it is.
     pub reason: Reason,

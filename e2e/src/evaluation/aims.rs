@@ -73,7 +73,11 @@ fn table(aims: &[&Aim]) -> Table {
         table.row([
             aim.what.clone(),
             format!("≤ {}", aim.most),
-            format!("{:.3}", aim.value),
+            if aim.value.is_finite() {
+                format!("{:.3}", aim.value)
+            } else {
+                "not reached by what was run".to_owned()
+            },
             verdict.to_owned(),
         ]);
     }

@@ -1,108 +1,286 @@
 //! Capacity that comes and goes: GPU-hours against the tail of latency, each rule at every setting of its own target.
 
+mod front;
+mod peak;
+
 use super::aims::Aim;
-use super::bench::{Job, Runs, Settings, all, each, p95, short};
+use super::bench::{Job, Settings, all, short};
 use super::pods::node;
-use super::scenes::{AGENTS, EVEN, Pool, Source, Traces, scenario};
-use agentpool::simulation::bounds::clairvoyant_plan;
+use super::scenes::{AGENTS, EVEN, Pool, Source, Traces, at_rate, scenario};
+use agentpool::simulation::bounds::{Terms, clairvoyant_plan, clairvoyant_plans};
 use agentpool::simulation::load::BuiltIn;
 use agentpool::simulation::report::{Page, Table};
-use agentpool::simulation::statistics::interval;
-use agentpool::simulation::{Cluster, Elastic, NodeGroup, Nodes, Outcome, Scenario};
+use agentpool::simulation::{Cluster, Elastic, NodeGroup, Nodes, Scenario};
 use anyhow::Result;
+use front::{OURS, Point};
 
 /// Nodes of one GPU, at most.
 const MOST: u32 = 16;
 /// Mean load, in GPUs.
 const LOAD: f64 = 6.0;
-/// A day of measured rates.
-const DAY: Source = Source::Four {
-    name: "four_agent_C_rates/rates_24h.csv.gz",
-    stand_in: BuiltIn::C,
-    from: 0.0,
-    seconds: Some(86_400.0),
-};
+/// What is not counted at the start, in seconds: all nodes are there at first, whoever is in control.
+const WARMUP: f64 = 3600.0;
+/// From the need for a node until it is ready, and for how long one stays that no pod needs, in seconds.
+const PROVISION: f64 = 120.0;
+const IDLE: f64 = 300.0;
+/// From a pod's binding until it serves, in seconds.
+const COLD_START: f64 = 60.0;
+/// The API's default headroom: what is judged beside peak provisioning.
+const DEFAULT: &str = "1";
+/// Seconds of work of an agent that may wait in a clairvoyant plan.
+const MAY_WAIT: f64 = 60.0;
+/// GPUs of an agent alone, for peak provisioning. With one its mean load of 1.5 is never served.
+const ALONE: (u32, u32) = (2, 9);
+/// Length of a bin of a clairvoyant plan, in milliseconds.
+const BIN: u64 = 60_000;
 
-/// The targets at which each rule is run. Balanced saves what nobody needs; its target is the headroom, in standard deviations.
-fn sweeps() -> Vec<(&'static str, Vec<&'static str>)> {
-    vec![
+/// One load, and what is run on it.
+struct Scene {
+    name: &'static str,
+    /// Where the load comes from, in words.
+    from: &'static str,
+    source: Source,
+    /// Requests a second of each agent.
+    rate: f64,
+    seeds: u64,
+    /// By family, each rule at the settings of its own target.
+    sweeps: &'static [(&'static str, &'static [&'static str])],
+    headrooms: &'static [&'static str],
+}
+
+const DAY: Scene = Scene {
+    name: "a day",
+    from: "A day of measured rates of four services.",
+    source: Source::Four {
+        name: "four_agent_C_rates/rates_24h.csv.gz",
+        stand_in: BuiltIn::C,
+        from: 0.0,
+        seconds: Some(86_400.0),
+    },
+    rate: 3.0,
+    seeds: 5,
+    sweeps: &[
         (
             "hpa",
-            vec!["hpa:0.4", "hpa:0.5", "hpa:0.6", "hpa:0.7", "hpa:0.8"],
+            &[
+                "hpa:0.4", "hpa:0.5", "hpa:0.6", "hpa:0.7", "hpa:0.8", "hpa:0.9",
+            ],
         ),
-        ("keda", vec!["keda:1", "keda:2", "keda:5", "keda:10"]),
-        ("knative", vec!["knative:0.5", "knative:0.7", "knative:0.9"]),
-        ("wva", vec!["wva:0.5", "wva:0.7", "wva:0.85"]),
-        ("dynamo", vec!["dynamo:0.5", "dynamo:0.7", "dynamo:0.9"]),
+        ("keda", &["keda:1", "keda:5", "keda:20", "keda:100"]),
+        ("knative", &["knative:0.5", "knative:0.7", "knative:0.9"]),
+        ("wva", &["wva:0.5", "wva:0.85", "wva:2", "wva:4", "wva:8"]),
+        (
+            "dynamo",
+            &["dynamo:0.5", "dynamo:0.9", "dynamo:2", "dynamo:4"],
+        ),
         (
             "static",
-            vec!["static-equal:8", "static-equal:12", "static-equal:16"],
+            &["static-equal:8", "static-equal:12", "static-equal:16"],
         ),
-    ]
+    ],
+    headrooms: &[
+        "0", "0.1", "0.2", "0.3", "0.4", "0.5", "0.6", "0.7", "0.8", "0.9", "1", "1.1", "1.2",
+        "1.3", "1.4", "1.5", "2",
+    ],
+};
+
+/// A week, in seconds.
+const WEEK: f64 = 604_800.0;
+
+const FORTNIGHT: Scene = Scene {
+    name: "14 days",
+    from: "Fourteen days of measured rates of three language services. A fourth agent gets those of the second with its weeks \
+           exchanged: the same hours of the same days, another week. Knative is left out for its time: it decides every two seconds.",
+    source: Source::Turned {
+        name: "four_agent_C_rates/language_rates_14d.csv.gz",
+        stand_in: BuiltIn::C,
+        parts: [
+            ("m-small", 0.0),
+            ("m-mid", 0.0),
+            ("m-mid", WEEK),
+            ("m-large", 0.0),
+        ],
+        seconds: 2.0 * WEEK,
+    },
+    rate: 1.0,
+    seeds: 3,
+    sweeps: &[
+        ("hpa", &["hpa:0.6", "hpa:0.7", "hpa:0.8", "hpa:0.9"]),
+        ("keda", &["keda:20", "keda:100"]),
+        ("wva", &["wva:0.85", "wva:8"]),
+        ("dynamo", &["dynamo:0.9"]),
+        ("static", &["static-equal:12", "static-equal:16"]),
+    ],
+    headrooms: &["0", "0.4", "0.7", "1", "1.3", "2"],
+};
+
+impl Scene {
+    /// The scenario under a policy of the pool, as YAML.
+    fn scenario(&self, traces: &Traces, policy: &str) -> Result<Scenario> {
+        let pool = Pool {
+            gpus: MOST,
+            policy: policy.to_owned(),
+            ..Pool::default()
+        };
+        let elastic = Elastic {
+            min: 4,
+            max: MOST,
+            provision: PROVISION,
+            idle: IDLE,
+        };
+        let cluster = Cluster::Nodes(Nodes {
+            groups: vec![NodeGroup {
+                node: node(1),
+                count: MOST,
+                elastic: Some(elastic),
+            }],
+            switching_efficiency: 1.0,
+        });
+        let load = LOAD / f64::from(MOST);
+        let loads = traces.loads(self.source)?.into_iter();
+        let loads = loads.map(|(load, _)| at_rate(load, self.rate));
+        let loads = loads.collect::<Result<_>>()?;
+        let seconds = traces.seconds(self.source);
+        let mut scenario = scenario(&pool, loads, (load, EVEN), cluster, seconds)?;
+        for service in &mut scenario.services {
+            service.cold_start = COLD_START;
+        }
+        scenario.warmup = WARMUP;
+        Ok(scenario)
+    }
+
+    /// All rules at all settings.
+    fn points(&self, traces: &Traces, settings: &Settings) -> Result<Vec<Point>> {
+        let settings_of = |(family, rules): &(&'static str, &'static [&'static str])| {
+            let family = *family;
+            rules.iter().map(move |rule| (family, *rule))
+        };
+        let baselines: Vec<(&str, &str)> = self.sweeps.iter().flat_map(settings_of).collect();
+        let rules: Vec<&str> = baselines.iter().map(|(_, rule)| *rule).collect();
+        let mut jobs = vec![Job::new(self.scenario(traces, "{interval: 15s}")?, &rules)?];
+        for headroom in self.headrooms {
+            let policy =
+                format!("{{type: Balanced, spare: Save, headroom: \"{headroom}\", interval: 15s}}");
+            jobs.push(Job::new(self.scenario(traces, &policy)?, &["balanced"])?);
+        }
+        let runs = all(settings, &jobs)?;
+        let theirs = baselines.iter().zip(&runs[0]);
+        let theirs =
+            theirs.map(|((family, rule), runs)| Point::new(family, (*rule).to_owned(), runs));
+        let ours = self.headrooms.iter().zip(&runs[1..]);
+        let ours = ours.map(|(headroom, runs)| Point::new(OURS, setting(headroom), &runs[0]));
+        Ok(theirs.chain(ours).collect())
+    }
+
+    /// What is written about it.
+    fn write(
+        &self,
+        page: &mut Page,
+        traces: &Traces,
+        settings: &Settings,
+        aims: &mut Vec<Aim>,
+    ) -> Result<()> {
+        let settings = Settings {
+            seeds: settings.seeds.min(self.seeds),
+        };
+        page.heading(self.name);
+        page.text(format!(
+            "{} Each agent gets {} requests a second on average, of {} s of a GPU. {} seeds.",
+            self.from,
+            self.rate,
+            LOAD / AGENTS.len() as f64 / self.rate,
+            settings.seeds
+        ));
+        let points = self.points(traces, &settings)?;
+        page.table(front::table(&points));
+        front::fronts(self.name, &points, aims);
+
+        let base = self.scenario(traces, "{interval: 15s}")?;
+        let plans = Plans::of(&base, settings.seeds)?;
+        page.text(plans.describe());
+        for (plan, what) in [
+            (&plans.ideal, "any GPU serves any agent and goes at once"),
+            (&plans.pods, "a GPU serves one agent"),
+        ] {
+            let what = format!(
+                "elastic, {}: fewest GPU-hours to the clairvoyant plan's, {what}",
+                self.name
+            );
+            front::frugal(what, &points, plan, aims);
+        }
+
+        page.text(format!(
+            "Peak provisioning: each agent has {} to {} GPUs of its own for the whole time. Of all such splits the smallest whose p95 is no \
+             longer than ours, beside each of our settings; the default headroom is {DEFAULT}.",
+            ALONE.0, ALONE.1
+        ));
+        let splits = peak::Alone::measure(&base, ALONE, &settings)?.splits();
+        let hours = (base.seconds - base.warmup) / 3600.0;
+        let judged = setting(DEFAULT);
+        let table = peak::compare(self.name, &judged, &points, (&splits, hours), aims);
+        page.table(table);
+        Ok(())
+    }
 }
 
-/// Headrooms of Balanced.
-const HEADROOMS: [&str; 5] = ["0", "0.5", "1", "2", "4"];
-
-fn made(traces: &Traces, policy: &str) -> Result<Scenario> {
-    let pool = Pool {
-        gpus: MOST,
-        policy: policy.to_owned(),
-        ..Pool::default()
-    };
-    let elastic = Elastic {
-        min: 4,
-        max: MOST,
-        provision: 120.0,
-        idle: 300.0,
-    };
-    let cluster = Cluster::Nodes(Nodes {
-        groups: vec![NodeGroup {
-            node: node(1),
-            count: MOST,
-            elastic: Some(elastic),
-        }],
-        switching_efficiency: 1.0,
-    });
-    let load = LOAD / f64::from(MOST);
-    let mut scenario = scenario(
-        &pool,
-        traces.loads(DAY)?,
-        (load, EVEN),
-        cluster,
-        traces.seconds(DAY),
-    )?;
-    scenario
-        .services
-        .iter_mut()
-        .for_each(|service| service.cold_start = 60.0);
-    // All nodes are there at first, whoever is in control: what follows counts.
-    scenario.warmup = 3600.0;
-    Ok(scenario)
+/// A setting of ours.
+fn setting(headroom: &str) -> String {
+    format!("balanced, headroom {headroom}")
 }
 
-fn gpu_hours(outcome: &Outcome) -> f64 {
-    outcome.paid / 3600.0
+/// GPU-hours of those who know the load and never let an agent wait for more than [`MAY_WAIT`], by seed.
+struct Plans {
+    /// Any GPU serves any agent, and a node that nobody needs costs nothing more.
+    ideal: Vec<f64>,
+    /// Any GPU serves any agent.
+    together: Vec<f64>,
+    /// A GPU serves one agent; nodes come and go for nothing.
+    pods: Vec<f64>,
+    /// A GPU serves one agent and no other afterwards.
+    apart: Vec<f64>,
 }
 
-/// A point of a front.
-struct Point {
-    family: &'static str,
-    setting: String,
-    hours: f64,
-    tail: f64,
-}
+impl Plans {
+    fn of(scenario: &Scenario, seeds: u64) -> Result<Self> {
+        let together = Terms::of(scenario, BIN, MAY_WAIT * AGENTS.len() as f64);
+        let apart = Terms::of(scenario, BIN, MAY_WAIT);
+        let ideal = Terms {
+            stop: 0,
+            ..together
+        };
+        let pods = Terms {
+            start: COLD_START as u64 * 1000,
+            stop: 0,
+            ..apart
+        };
+        let all = |terms: Terms| -> Result<Vec<f64>> {
+            let paid = |seed| Ok(clairvoyant_plan(scenario, seed, terms)?.paid / 3600.0);
+            (1..=seeds).map(paid).collect()
+        };
+        let each = |terms: Terms| -> Result<Vec<f64>> {
+            let paid = |seed| Ok(clairvoyant_plans(scenario, seed, terms)? / 3600.0);
+            (1..=seeds).map(paid).collect()
+        };
+        Ok(Self {
+            ideal: all(ideal)?,
+            together: all(together)?,
+            pods: each(pods)?,
+            apart: each(apart)?,
+        })
+    }
 
-fn point(family: &'static str, setting: &str, runs: &[Outcome]) -> Point {
-    let average = |of: fn(&Outcome) -> f64| {
-        let values = each(runs, of);
-        values.iter().sum::<f64>() / values.len().max(1) as f64
-    };
-    Point {
-        family,
-        setting: setting.to_owned(),
-        hours: average(gpu_hours),
-        tail: average(p95),
+    fn describe(&self) -> String {
+        let hours = |plans: &[f64]| short(plans.iter().sum::<f64>() / plans.len() as f64);
+        format!(
+            "Who knows the load and never lets more than {MAY_WAIT} s of work an agent wait pays at least {} GPU-hours where any GPU serves \
+             any agent and a node goes at once; at least {} where it goes after {IDLE} s, as here; at least {} where a GPU serves one agent, \
+             as a pod's does, and nodes cost nothing but their time in use; and {} where agents that know their own loads do not take over \
+             each other's nodes. The last can be carried out; the others are bounds.",
+            hours(&self.ideal),
+            hours(&self.together),
+            hours(&self.pods),
+            hours(&self.apart)
+        )
     }
 }
 
@@ -113,139 +291,27 @@ pub(super) fn page(settings: &Settings, traces: &Traces, aims: &mut Vec<Aim>) ->
         ..Page::default()
     };
     page.text(format!(
-        "A day of measured rates, scaled to a mean load of {LOAD} GPUs, Poisson within ten minutes; four agents, nodes of one GPU, 4 to {MOST} of \
-         them; a node comes 120 s after it is needed and goes 300 s after its last pod; cold start 60 s. Balanced saves what nobody \
-         needs (spare: Save), its headroom is swept; it decides every 15 s as an HPA does. {} seeds.",
-        settings.seeds.min(3)
+        "Measured rates, scaled to a mean load of {LOAD} GPUs, an even part for each of four agents, Poisson within the ten minutes of a rate; \
+         nodes of one GPU, 4 to {MOST} of them; a node comes {PROVISION} s after it is needed and goes {IDLE} s after its last pod; cold start {COLD_START} s. \
+         The first hour is not counted. Balanced saves what nobody needs (spare: \
+         Save), its headroom is swept; it decides every 15 s as an HPA does.",
     ));
-    let few = Settings {
-        seeds: settings.seeds.min(3),
-    };
-    let base = made(traces, "{interval: 15s}")?;
-    let mut points = Vec::new();
-    let mut baselines: Vec<(&'static str, &'static str)> = Vec::new();
-    for (family, rules) in sweeps() {
-        baselines.extend(rules.into_iter().map(|rule| (family, rule)));
+    for scene in [DAY, FORTNIGHT] {
+        scene.write(&mut page, traces, settings, aims)?;
     }
-    let rules: Vec<&str> = baselines.iter().map(|(_, rule)| *rule).collect();
-    let job = Job::new(base.clone(), &rules)?;
-    let runs: Runs = all(&few, &[job])?.remove(0);
-    for ((family, rule), runs) in baselines.iter().zip(&runs) {
-        points.push(point(family, rule, runs));
-    }
-    for headroom in HEADROOMS {
-        let policy =
-            format!("{{type: Balanced, spare: Save, headroom: \"{headroom}\", interval: 15s}}");
-        let job = Job::new(made(traces, &policy)?, &["balanced"])?;
-        let runs = all(&few, &[job])?.remove(0).remove(0);
-        points.push(point(
-            "balanced",
-            &format!("balanced, headroom {headroom}"),
-            &runs,
-        ));
-    }
-    let plans: Vec<f64> = (1..=few.seeds)
-        .filter_map(|seed| clairvoyant_plan(&base, seed, 60_000, 60.0 * AGENTS.len() as f64).ok())
-        .map(|plan| plan.paid / 3600.0)
-        .collect();
-    page.table(table(&points));
-    let plan = interval(&plans).map(|plan| plan.mean);
-    if let Some(plan) = plan {
-        page.text(format!(
-            "A clairvoyant plan that never lets more than a minute of work an agent wait pays {} GPU-hours.",
-            short(plan)
-        ));
-    }
-    judge(&points, plan, aims);
     Ok(page)
-}
-
-fn table(points: &[Point]) -> Table {
-    let mut table = Table::new(["rule and target", "GPU-hours", "p95", "dominated by"]);
-    for point in points {
-        let beats = |other: &&Point| {
-            other.family != point.family && other.hours <= point.hours && other.tail < point.tail
-        };
-        let by: Vec<&str> = points
-            .iter()
-            .filter(beats)
-            .map(|p| p.setting.as_str())
-            .take(2)
-            .collect();
-        table.row([
-            point.setting.clone(),
-            short(point.hours),
-            format!("{} s", short(point.tail)),
-            if by.is_empty() {
-                "nobody".to_owned()
-            } else {
-                by.join(", ")
-            },
-        ]);
-    }
-    table
-}
-
-/// Whether Balanced is on or below every front, near the clairvoyant plan, and well below peak provisioning.
-fn judge(points: &[Point], plan: Option<f64>, aims: &mut Vec<Aim>) {
-    let ours: Vec<&Point> = points.iter().filter(|p| p.family == "balanced").collect();
-    for theirs in points.iter().filter(|p| p.family != "balanced") {
-        // The fewest GPU-hours of ours with a tail that is no longer.
-        let hours = ours
-            .iter()
-            .filter(|p| p.tail <= theirs.tail)
-            .map(|p| p.hours);
-        let least = hours.fold(f64::INFINITY, f64::min);
-        let what = format!(
-            "elastic: GPU-hours at a p95 no longer than that of {}",
-            theirs.setting
-        );
-        aims.push(Aim::new(what, least / theirs.hours, 1.0));
-    }
-    let least = ours.iter().map(|p| p.hours).fold(f64::INFINITY, f64::min);
-    if let Some(plan) = plan {
-        aims.push(Aim::new(
-            "elastic: fewest GPU-hours to the clairvoyant plan's",
-            least / plan,
-            1.25,
-        ));
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use agentpool::api::PolicySpec;
 
-    fn at(family: &'static str, hours: f64, tail: f64) -> Point {
-        Point {
-            family,
-            setting: family.to_owned(),
-            hours,
-            tail,
+    #[test]
+    fn what_is_judged_is_the_default_of_the_api() {
+        assert_eq!(PolicySpec::default().headroom, DEFAULT.into());
+        for scene in [DAY, FORTNIGHT] {
+            assert!(scene.headrooms.contains(&DEFAULT), "{}", scene.name);
         }
-    }
-
-    #[test]
-    fn a_front_that_needs_more_hours_for_the_same_tail_misses_the_aim() {
-        let mut aims = Vec::new();
-        let points = [
-            at("balanced", 120.0, 2.0),
-            at("hpa", 100.0, 3.0),
-            at("keda", 150.0, 2.0),
-        ];
-        judge(&points, Some(80.0), &mut aims);
-        let met: Vec<bool> = aims.iter().map(Aim::is_met).collect();
-        assert_eq!(met, [false, true, false]);
-    }
-
-    #[test]
-    fn a_tail_that_nobody_of_ours_reaches_is_no_success() {
-        let mut aims = Vec::new();
-        judge(
-            &[at("balanced", 120.0, 2.0), at("hpa", 500.0, 1.0)],
-            None,
-            &mut aims,
-        );
-        assert!(!aims[0].is_met());
     }
 }

@@ -146,7 +146,7 @@ fn job(traces: &Traces, row: &Row) -> Result<Job> {
 /// A trace of one service has no generator of its own.
 fn is_there(traces: &Traces, row: &Row) -> bool {
     match row.source {
-        Source::Four { .. } => true,
+        Source::Four { .. } | Source::Turned { .. } => true,
         Source::Quarters(name) => traces.get(name).is_some(),
     }
 }

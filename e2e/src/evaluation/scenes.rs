@@ -6,11 +6,11 @@ use agentpool::api::{AgentPool, ValidPool};
 use agentpool::cli::traces;
 use agentpool::simulation::load::trace::{EVERYONE, Recording, Trace};
 use agentpool::simulation::load::{AgentLoad, Arrivals, BuiltIn, Replay, Scaling, Work};
-use agentpool::simulation::load::{FOUR_AGENT_A, FOUR_AGENT_B, FOUR_AGENT_C};
+use agentpool::simulation::load::{FOUR_AGENT_A, FOUR_AGENT_B};
 use agentpool::simulation::report::{Page, Table};
 use agentpool::simulation::{Cluster, Fractions, Scenario, Service, Sharing};
 use agentpool::units::MilliGpus;
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use std::collections::BTreeMap;
 
 /// The agents, in the order in which a split of the load is written.
@@ -90,22 +90,26 @@ impl Traces {
                     .iter()
                     .map(|agent| replay(name, trace, agent, agent, from, seconds))
                     .collect(),
-                None => {
-                    let rates = mean_rates(stand_in);
-                    let with_rate = |load: AgentLoad| {
-                        let rate = rates.iter().find(|(agent, _)| *agent == load.agent);
-                        rate.map(|(_, rate)| (load.clone(), *rate))
-                            .context("a rate for each agent")
-                    };
-                    let all: Vec<(AgentLoad, f64)> = stand_in
-                        .loads(None)
-                        .into_iter()
-                        .map(with_rate)
-                        .collect::<Result<_>>()?;
-                    let of =
-                        |agent: &&str| all.iter().find(|(load, _)| load.agent == **agent).cloned();
-                    Ok(AGENTS.iter().filter_map(of).collect())
-                }
+                None => generated(stand_in),
+            },
+            Source::Turned {
+                name,
+                stand_in,
+                parts,
+                ..
+            } => match self.get(name) {
+                Some(trace) => AGENTS
+                    .iter()
+                    .zip(parts)
+                    .map(|(agent, (part, from))| {
+                        let recorded = trace.agents.get(part);
+                        let recorded = recorded.with_context(|| format!("{part} in {name}"))?;
+                        let agents = BTreeMap::from([(part.to_owned(), turned(recorded, from))]);
+                        let format = trace.format;
+                        replay(name, &Trace { format, agents }, agent, part, 0.0, None)
+                    })
+                    .collect(),
+                None => generated(stand_in),
             },
             Source::Quarters(name) => {
                 let trace = self.get(name).with_context(|| format!("trace {name}"))?;
@@ -134,6 +138,7 @@ impl Traces {
                 }
                 (None, None) => 2100.0,
             },
+            Source::Turned { seconds, .. } => seconds,
             Source::Quarters(name) => {
                 let trace = self.get(name).and_then(|t| t.agents.values().next());
                 trace.map_or(0.0, Recording::seconds) / 4.0
@@ -158,6 +163,17 @@ pub enum Source {
     },
     /// The quarters of a trace of one service, one for each agent, side by side. Only where it is at hand.
     Quarters(&'static str),
+    /// Tables of rates of a trace, one for each agent; a generator where it is absent.
+    Turned {
+        /// Its name.
+        name: &'static str,
+        /// What stands in for it.
+        stand_in: BuiltIn,
+        /// By agent: which table, and from where in seconds; what is before that follows at its end.
+        parts: [(&'static str, f64); 4],
+        /// For how long.
+        seconds: f64,
+    },
 }
 
 /// The bursty trace.
@@ -183,6 +199,22 @@ pub const C: Source = Source::Four {
     from: 28_800.0,
     seconds: Some(21_600.0),
 };
+
+/// A table of rates that begins with the window which covers `from` seconds; those before it follow at the end.
+fn turned(recorded: &Recording, from: f64) -> Recording {
+    let Recording::Rates(windows) = recorded else {
+        return recorded.clone();
+    };
+    let mut end = 0.0;
+    let ends = windows.iter().map(|window| {
+        end += window.seconds;
+        end
+    });
+    let before = ends.take_while(|end| *end <= from).count();
+    let mut windows = windows.to_vec();
+    windows.rotate_left(before);
+    Recording::Rates(windows.into())
+}
 
 /// Rates beyond are normalised to this mean, so that a run takes seconds; a request a second and more per agent leaves the drift as it
 /// is.
@@ -217,12 +249,31 @@ fn replay(
     Ok((load, rate))
 }
 
-fn mean_rates(stand_in: BuiltIn) -> [(&'static str, f64); 4] {
-    match stand_in {
-        BuiltIn::A => FOUR_AGENT_A.map(|(agent, like)| (agent, like.mean)),
-        BuiltIn::B => FOUR_AGENT_B.map(|(agent, drift)| (agent, drift.rate)),
-        BuiltIn::C => FOUR_AGENT_C.map(|(agent, rate, _)| (agent, rate)),
+/// Measured rates at another mean rate; their drift stays as it is.
+pub fn at_rate(mut load: AgentLoad, rate: f64) -> Result<(AgentLoad, f64)> {
+    match &mut load.arrivals {
+        Arrivals::Trace(replay) => replay.scaling = Scaling::Superposition { rate },
+        Arrivals::Diurnal { rate: mean, .. } => *mean = rate,
+        _ => bail!("{} has no table of rates that could be scaled", load.agent),
     }
+    Ok((load, rate))
+}
+
+/// What stands in for a trace, with its mean rates, in the order of [`AGENTS`].
+fn generated(stand_in: BuiltIn) -> Result<Vec<(AgentLoad, f64)>> {
+    let rates = match stand_in {
+        BuiltIn::A => FOUR_AGENT_A.map(|(_, like)| like.mean),
+        BuiltIn::B => FOUR_AGENT_B.map(|(_, drift)| drift.rate),
+        BuiltIn::C => [NORMAL_RATE; 4],
+    };
+    let loads = stand_in.loads(Some(rates));
+    let of = |agent: &&str| {
+        let mut all = loads.iter().zip(rates);
+        let found = all.find(|(load, _)| load.agent == **agent);
+        let (load, rate) = found.context("a load for each agent")?;
+        Ok((load.clone(), rate))
+    };
+    AGENTS.iter().map(of).collect()
 }
 
 /// What a pool of four agents is told.
@@ -359,4 +410,21 @@ pub(super) fn page(traces: &Traces, settings: &Settings) -> Page {
     }
     page.table(table);
     page
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use agentpool::simulation::load::Piece;
+
+    #[test]
+    fn a_turned_table_begins_later_and_ends_with_what_was_before() {
+        let piece = |(seconds, rate)| Piece { seconds, rate };
+        let table = |windows: [(f64, f64); 3]| Recording::Rates(windows.map(piece).into());
+        let recorded = table([(10.0, 1.0), (20.0, 2.0), (10.0, 3.0)]);
+        assert_eq!(turned(&recorded, 0.0), recorded);
+        let later = table([(20.0, 2.0), (10.0, 3.0), (10.0, 1.0)]);
+        assert_eq!(turned(&recorded, 10.0), later);
+        assert_eq!(turned(&recorded, 29.0), later);
+    }
 }

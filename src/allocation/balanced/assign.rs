@@ -19,7 +19,7 @@ const PAYS: f64 = 0.1;
 const CLEARED_OVER: f64 = 16.0;
 const PRIORITIES: [Priority; 3] = [Priority::High, Priority::Medium, Priority::Low];
 
-/// Writes every agent's wish. True when the pool is larger than all that is needed and the rest is to be saved.
+/// Writes every agent's wish. True when the pool is larger than all that is needed, and the rest is to be saved.
 pub(super) fn assign(
     learned: &mut [Learned],
     agents: &[Agent<'_>],
@@ -46,7 +46,12 @@ pub(super) fn assign(
     false
 }
 
-/// Forecast, headroom and backlog, each agent for itself; false when that is more than the pool.
+/// Forecast and backlog, and as much of the headroom as fits, in the same part for all; false when not even the first two fit.
+///
+/// The headroom counts standard deviations of the GPUs that are busy at once when nobody waits. Of Poisson arrivals these vary by the
+/// square root of the load in GPUs, hence square-root staffing (Halfin and Whitt, "Heavy-traffic limits for queues with many exponential
+/// servers", *Operations Research* 29, 1981); the forecast is off by an error of its own, and the variances of both add up (Whitt,
+/// "Dynamic staffing in a telephone call center aiming to immediately answer all calls", *Operations Research Letters* 24, 1999).
 fn save(
     learned: &mut [Learned],
     agents: &[Agent<'_>],
@@ -55,17 +60,37 @@ fn save(
     pool: Pool,
 ) -> bool {
     let meter = Meter::new(Duration::from_secs_f64(horizon.span));
-    let mut sum = 0.0;
+    let (mut least, mut all) = (0.0, 0.0);
     for (learned, agent) in learned.iter_mut().zip(agents) {
-        learned.wish = load(agent).map_or(0.0, |load| {
-            let error = (learned.dispersion / horizon.span).sqrt();
-            let arrivals = learned.forecast + headroom * error;
-            let backlog = load.backlog;
-            meter.of(agent, KnownLoad { arrivals, backlog }).share.0 as f64 / pool.free
-        });
-        sum += learned.wish;
+        let need = |deviations: f64| {
+            load(agent).map_or(0.0, |KnownLoad { backlog, .. }| {
+                let arrivals = learned.forecast + deviations * deviation(learned, agent, horizon);
+                let load = KnownLoad { arrivals, backlog };
+                meter.of(agent, load).share.0 as f64 / pool.free
+            })
+        };
+        // Until the next pass the wish is what it needs without headroom, and the aim what it needs with all of it.
+        (learned.wish, learned.aim) = (need(0.0), need(headroom));
+        least += learned.wish;
+        all += learned.aim;
     }
-    sum <= 1.0
+    let part = if all > 1.0 {
+        (1.0 - least) / (all - least)
+    } else {
+        1.0
+    };
+    for learned in learned {
+        learned.wish += part.max(0.0) * (learned.aim - learned.wish);
+    }
+    least <= 1.0
+}
+
+/// By how much the requests a second that an agent could serve at once may differ from its forecast: one standard deviation.
+fn deviation(learned: &Learned, agent: &Agent<'_>, horizon: Horizon) -> f64 {
+    // A GPU counts as the requests a second that it serves, and so the variance of a Poisson number of GPUs as that times the load.
+    let noise = learned.forecast * agent.base_throughput.min(LARGEST_LOAD);
+    let error = learned.dispersion / horizon.span;
+    (noise + error).sqrt()
 }
 
 /// The forecast, and all the rest by the square root.

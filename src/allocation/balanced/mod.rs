@@ -18,6 +18,9 @@
 //! 4. **Laws.** What comes out is what each agent *wishes for*; floors, entitlements, weights and ceilings are dealt with by
 //!    WaterFilling's own stages, and what ceilings leave over is lent to all alike.
 //!
+//! Where what nobody needs is to be saved ([`Spare::Save`]), steps 2 and 3 are for times when not all needs fit. Else everyone gets its
+//! forecast, its backlog's share and a headroom, and counts all of it as its demand.
+//!
 //! No agent of known load wishes for less than a twentieth of an equal part, so that none starves for want of evidence. Not
 //! monotone in a single reading: a higher one also teaches the forecast, which may then be trusted less.
 
@@ -141,6 +144,10 @@ fn wish(
     for ((agent, slot), learned) in agents.iter().zip(out).zip(&memory.agents) {
         if known(&&*slot) {
             slot.target.0 = rounding.round(share(learned));
+            if saved {
+                // What is saved for is needed: whole replicas are rounded up to it.
+                slot.demand = slot.demand.max(slot.target);
+            }
             if part == 0.0 && slot.reason == Reason::DemandMet {
                 slot.reason = Reason::HoldingSteady;
             }

@@ -1,5 +1,7 @@
 #![allow(clippy::unwrap_used)]
 
+mod save;
+
 use super::super::tests::{agent, targets};
 use super::super::types::Policy;
 use super::super::{Load, allocate};
@@ -120,24 +122,6 @@ fn a_clock_that_begins_anew_begins_the_memory_anew() {
     (0..600).for_each(|_| drop(pool.decide(1000, &agents)));
     pool.second = 0;
     assert_eq!(targets(&pool.decide(1000, &agents)), [500, 500]);
-}
-
-#[test]
-fn what_is_saved_covers_the_load_and_grows_with_the_headroom() {
-    let after = |headroom_milli| {
-        let mut pool = Pool::new(Policy::Balanced(Spare::Save { headroom_milli }));
-        let mut out = Vec::new();
-        for second in 0..600u64 {
-            // Mean 20 a second, in twos: now none, now four times as many.
-            let rate = if second % 4 < 3 { 10.0 } else { 50.0 };
-            out = pool.decide(4000, &[loaded("a", rate, 0.0), loaded("b", 0.0, 0.0)]);
-        }
-        targets(&out)
-    };
-    let (lean, ample) = (after(0), after(3000));
-    assert!((190..230).contains(&lean[0]), "{lean:?}");
-    assert!(ample[0] > lean[0] + 20 && ample[0] < 600, "{ample:?}");
-    assert!(lean[1] <= 1, "{lean:?}");
 }
 
 #[test]

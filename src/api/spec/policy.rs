@@ -30,8 +30,10 @@ pub struct PolicySpec {
     /// Save: it stays free, so that nodes can go. Default Lend.
     pub spare: SpareCapacity,
 
-    /// Headroom that Save keeps above the load that is foretold, in standard deviations of the forecast's error; "0" to "10". More
-    /// costs GPUs and shortens the tail of latency. Default "2".
+    /// Headroom that Save keeps above the load that is foretold, in standard deviations of the GPUs that are busy at once, which vary
+    /// with random arrivals (by the square root of the load in GPUs) and with the forecast's error; "0" to "10". Under steady load on
+    /// many GPUs one request in 2 waits at "0.5", one in 5 at "1", one in 40 at "2". More costs GPUs and shortens the tail of latency.
+    /// Default "1".
     #[schemars(schema_with = "schema::deviations")]
     pub headroom: Amount,
 
@@ -55,7 +57,7 @@ impl Default for PolicySpec {
             demand_window: "60s".into(),
             drain: "30s".into(),
             spare: SpareCapacity::default(),
-            headroom: "2".into(),
+            headroom: "1".into(),
             actuation_lag: "30s".into(),
             behavior: BehaviorSpec::default(),
             disruption: DisruptionSpec::default(),

@@ -17,7 +17,7 @@ mod split;
 mod station;
 
 pub use order::cmu_order;
-pub use plan::{NoPlan, Plan, Terms, cheapest_plan, clairvoyant_plan};
+pub use plan::{NoPlan, Plan, Terms, cheapest_plan, clairvoyant_plan, clairvoyant_plans};
 pub use sharing::processor_sharing;
 pub use split::{NoSplit, Split, best_split};
 

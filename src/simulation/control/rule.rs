@@ -18,8 +18,8 @@ pub enum Rule {
     WaterFilling,
     /// Moves while the evidence says that it pays.
     Balanced {
-        /// Headroom above the forecast, in standard deviations of its error, while what nobody needs is saved; ≥ 0. `None`: as the
-        /// pool's policy says, else everything is lent.
+        /// Headroom above the forecast, in standard deviations of the GPUs that are busy at once, while what nobody needs is saved; ≥ 0.
+        /// `None`: as the pool's policy says, else everything is lent.
         headroom: Option<f64>,
     },
     /// The paper's rule.
@@ -189,7 +189,7 @@ impl Rule {
         Some(match self {
             Self::Hold | Self::WaterFilling | Self::Adaptive | Self::RoundRobin => return None,
             Self::Balanced { .. } => {
-                "headroom in standard deviations of the forecast's error, with what nobody needs saved (default: as the pool says)"
+                "headroom in standard deviations of the GPUs that are busy at once, with what nobody needs saved (default: as the pool says)"
             }
             Self::StaticEqual { .. } | Self::StaticProportional { .. } => {
                 "GPUs that are split (default all)"

@@ -1,15 +1,20 @@
 //! What a simulated request costs: requests a second on one core, four agents on fractions of one GPU, first come first served,
-//! Poisson arrivals, exponential work, a decision a second.
+//! Poisson arrivals, exponential work, a decision a second. And how long a run of 14 days takes, four agents with the hours of a measured
+//! day: on fractions of a GPU with a decision a second, and as pods on 16 whole GPUs with one every 15 s.
 #![forbid(unsafe_code)]
 
-use agentpool::allocation::Policy;
+use agentpool::allocation::{Policy, Spare};
 use agentpool::api::{AgentPool, ValidPool};
+use agentpool::sharing::Node;
 use agentpool::simulation::control::Operator;
-use agentpool::simulation::load::{AgentLoad, Arrivals, Work};
-use agentpool::simulation::{self, Cluster, Fractions, Scenario, Service, Sharing};
-use agentpool::units::MilliGpus;
+use agentpool::simulation::load::{AgentLoad, Arrivals, BuiltIn, Work};
+use agentpool::simulation::{
+    self, Cluster, Fractions, NodeGroup, Nodes, Scenario, Service, Sharing,
+};
+use agentpool::units::{GpuResource, MilliGpus};
 use agentpool_e2e::figures::{Figure, publish};
 use anyhow::Result;
+use std::collections::BTreeMap;
 use std::time::Instant;
 
 const AGENTS: [&str; 4] = ["coordinator", "nlp", "reasoning", "vision"];
@@ -17,66 +22,137 @@ const AGENTS: [&str; 4] = ["coordinator", "nlp", "reasoning", "vision"];
 const RATE: f64 = 175.0;
 const THROUGHPUT: f64 = 1000.0;
 const SECONDS: f64 = 15_000.0;
+/// Fourteen days, in seconds.
+const FORTNIGHT: f64 = 14.0 * 86_400.0;
+/// Requests a second of each agent over fourteen days: 14.5 million in all.
+const SLOW_RATE: f64 = 3.0;
+/// GPUs of the pods, and the part of them that is busy on average.
+const GPUS: u32 = 16;
+const BUSY: f64 = 0.375;
 
 /// Measures and publishes.
 ///
 /// # Errors
 /// The scenario is refused, or the report cannot be written.
 pub fn run() -> Result<()> {
-    let scenario = scenario()?;
+    let poisson = |name: &&str| AgentLoad {
+        agent: (*name).to_owned(),
+        arrivals: Arrivals::Poisson { rate: RATE },
+        work: Work::Exponential,
+    };
+    let scenario = scenario(
+        (THROUGHPUT, "1s"),
+        AGENTS.iter().map(poisson).collect(),
+        one_gpu(),
+        SECONDS,
+    )?;
     let mut figures = Vec::new();
     for policy in [Policy::StaticEqual, Policy::WaterFilling, Policy::Adaptive] {
         let mut best = f64::MAX;
         for seed in 1..=3 {
-            let mut operator = Operator::new(&scenario.pool, policy, scenario.metric_age);
-            let start = Instant::now();
-            let outcome = simulation::run(&scenario, &mut operator, "bench", seed, &mut |_| {})?;
-            let requests = outcome.agents.iter().map(|a| a.arrived).sum::<u64>();
-            best = best.min(start.elapsed().as_nanos() as f64 / requests as f64);
+            let (seconds, requests) = timed(&scenario, policy, seed)?;
+            best = best.min(1e9 * seconds / requests as f64);
         }
         // Five million requests a second.
         figures.push(Figure::new(format!("{policy:?}"), best, "ns a request").at_most(200.0));
     }
+    for (what, scenario, policy) in fortnights()? {
+        let (seconds, _) = timed(&scenario, policy, 1)?;
+        figures.push(Figure::new(format!("14 days, {what}"), seconds, "s").at_most(60.0));
+    }
     publish("simulate", figures)
 }
 
-fn scenario() -> Result<Scenario> {
+/// How long a run takes, in seconds, and its requests.
+fn timed(scenario: &Scenario, policy: Policy, seed: u64) -> Result<(f64, u64)> {
+    let mut operator = Operator::new(&scenario.pool, policy, scenario.metric_age);
+    let start = Instant::now();
+    let outcome = simulation::run(scenario, &mut operator, "bench", seed, &mut |_| {})?;
+    let requests = outcome.agents.iter().map(|a| a.arrived).sum();
+    Ok((start.elapsed().as_secs_f64(), requests))
+}
+
+fn fortnights() -> Result<[(&'static str, Scenario, Policy); 2]> {
+    let loads = || {
+        let mut loads = BuiltIn::C.loads(Some([SLOW_RATE; 4])).to_vec();
+        loads.sort_by(|a, b| a.agent.cmp(&b.agent));
+        loads
+    };
+    // A GPU that serves all agents in turn is busy for 0.7 of the time.
+    let fractions = scenario((4.0 * SLOW_RATE / 0.7, "1s"), loads(), one_gpu(), FORTNIGHT)?;
+    let node = Node {
+        name: "gpu".to_owned(),
+        schedulable: true,
+        allocatable: BTreeMap::from([(GpuResource::whole(), 1)]),
+        gpus: 1,
+        ..Node::default()
+    };
+    let nodes = Cluster::Nodes(Nodes {
+        groups: vec![NodeGroup {
+            node,
+            count: GPUS,
+            elastic: None,
+        }],
+        switching_efficiency: 1.0,
+    });
+    let throughput = 4.0 * SLOW_RATE / (BUSY * f64::from(GPUS));
+    let mut pods = scenario((throughput, "15s"), loads(), nodes, FORTNIGHT)?;
+    for service in &mut pods.services {
+        service.cold_start = 60.0;
+    }
+    let lend = Policy::Balanced(Spare::Lend);
+    Ok([
+        ("fractions of a GPU", fractions, Policy::WaterFilling),
+        ("pods on whole GPUs", pods, lend),
+    ])
+}
+
+fn one_gpu() -> Cluster {
+    Cluster::Fractions(Fractions {
+        gpus: MilliGpus::ONE,
+        lag: 0.0,
+        sharing: Sharing::Partition,
+    })
+}
+
+fn scenario(
+    (throughput, interval): (f64, &str),
+    loads: Vec<AgentLoad>,
+    cluster: Cluster,
+    seconds: f64,
+) -> Result<Scenario> {
     let agents: String = AGENTS
         .iter()
         .map(|name| {
             format!(
                 "  - {{name: {name}, workloadRef: {{apiVersion: apps/v1, kind: Deployment, name: {name}}}, priority: Medium, \
-                 minShare: 0, replicas: {{min: 1, max: 8}}, model: {{requestsPerSecondPerGpu: {THROUGHPUT}}}}}\n"
+                 minShare: 0, replicas: {{min: 1, max: 8}}, model: {{requestsPerSecondPerGpu: \"{throughput:.6}\"}}}}\n"
             )
         })
         .collect();
     let manifest = format!(
         "apiVersion: agentpool.dev/v1alpha1\nkind: AgentPool\nmetadata: {{name: bench, namespace: agents}}\nspec:\n  mode: Auto\n  \
-         devices: [{{name: gpu, sharing: {{type: WholeGPU}}}}]\n  policy: {{type: WaterFilling, interval: 1s}}\n  agents:\n{agents}"
+         devices: [{{name: gpu, sharing: {{type: WholeGPU}}}}]\n  policy: {{type: WaterFilling, interval: {interval}}}\n  agents:\n{agents}"
     );
     let pool: AgentPool = serde_yaml::from_str(&manifest)?;
-    let service = Service {
-        throughput: THROUGHPUT,
+    let pool = ValidPool::admit(&pool)?;
+    let service = |throughput: f64| Service {
+        throughput,
         max_running: 1,
         cold_start: 0.0,
         image_pull: 0.0,
         drain: 0.0,
     };
-    let load = |name: &&str| AgentLoad {
-        agent: (*name).to_owned(),
-        arrivals: Arrivals::Poisson { rate: RATE },
-        work: Work::Exponential,
-    };
     Ok(Scenario {
-        pool: ValidPool::admit(&pool)?,
-        services: vec![service; AGENTS.len()],
-        loads: AGENTS.iter().map(load).collect(),
-        cluster: Cluster::Fractions(Fractions {
-            gpus: MilliGpus::ONE,
-            lag: 0.0,
-            sharing: Sharing::Partition,
-        }),
-        seconds: SECONDS,
+        services: pool
+            .agents
+            .iter()
+            .map(|a| service(a.base_throughput))
+            .collect(),
+        pool,
+        loads,
+        cluster,
+        seconds,
         warmup: 0.0,
         metric_age: 0.0,
         dispatch: None,

@@ -1,0 +1,102 @@
+//! What is saved, and what is not.
+
+use super::*;
+
+fn save(headroom_milli: u32) -> Pool {
+    Pool::new(Policy::Balanced(Spare::Save { headroom_milli }))
+}
+
+/// What ten minutes of the same loads come to.
+fn settled(headroom_milli: u32, capacity: u64, agents: &[Agent<'_>]) -> Vec<Allotment> {
+    let mut pool = save(headroom_milli);
+    let mut out = Vec::new();
+    (0..600).for_each(|_| out = pool.decide(capacity, agents));
+    out
+}
+
+/// One GPU serves 100 a second: loads of one and of four GPUs.
+fn one_and_four() -> [Agent<'static>; 2] {
+    [loaded("a", 100.0, 0.0), loaded("b", 400.0, 0.0)]
+}
+
+fn near(targets: &[u64], expected: [u64; 2]) -> bool {
+    let pairs = targets.iter().zip(expected);
+    targets.len() == 2 && pairs.into_iter().all(|(got, e)| got.abs_diff(e) <= e / 50)
+}
+
+#[test]
+fn what_is_saved_covers_the_load_and_grows_with_the_headroom() {
+    let after = |headroom_milli| {
+        let mut pool = Pool::new(Policy::Balanced(Spare::Save { headroom_milli }));
+        let mut out = Vec::new();
+        for second in 0..600u64 {
+            // Mean 20 a second, in twos: now none, now four times as many.
+            let rate = if second % 4 < 3 { 10.0 } else { 50.0 };
+            out = pool.decide(4000, &[loaded("a", rate, 0.0), loaded("b", 0.0, 0.0)]);
+        }
+        targets(&out)
+    };
+    let (lean, ample) = (after(0), after(3000));
+    assert!((190..230).contains(&lean[0]), "{lean:?}");
+    assert!(ample[0] > lean[0] + 20 && ample[0] < 600, "{ample:?}");
+    assert!(lean[1] <= 1, "{lean:?}");
+}
+
+#[test]
+fn headroom_is_counted_in_square_roots_of_the_load() {
+    for (headroom, expected) in [
+        (0, [1000, 4000]),
+        (1000, [2000, 6000]),
+        (2000, [3000, 8000]),
+    ] {
+        let out = targets(&settled(headroom, 64_000, &one_and_four()));
+        assert!(near(&out, expected), "{headroom}: {out:?}");
+    }
+}
+
+#[test]
+fn what_cannot_be_foretold_adds_to_the_headroom() {
+    let mut pool = save(1000);
+    let mut out = Vec::new();
+    for second in 0..3000u64 {
+        // A load of one GPU and one of four, both in halves of a minute: half as much again, half as much.
+        let swing = if second / 30 % 2 == 0 { 1.5 } else { 0.5 };
+        let agents = [loaded("a", 100.0, 0.0), loaded("b", 400.0 * swing, 0.0)];
+        out = targets(&pool.decide(64_000, &agents));
+    }
+    assert!(out[0] < 2100 && out[1] > 6200, "{out:?}");
+}
+
+#[test]
+fn headrooms_that_do_not_all_fit_are_cut_by_the_same_part() {
+    // Loads of five GPUs and headrooms of three; half of them fit.
+    let out = targets(&settled(1000, 6500, &one_and_four()));
+    assert!(near(&out, [1500, 5000]), "{out:?}");
+    assert!((6490..=6500).contains(&out.iter().sum()), "{out:?}");
+}
+
+#[test]
+fn what_is_saved_for_counts_as_demand_so_that_whole_replicas_cover_it() {
+    for got in settled(1000, 64_000, &one_and_four()) {
+        assert_eq!(got.demand, got.target);
+        assert_eq!(got.reason, Reason::DemandMet);
+    }
+}
+
+#[test]
+fn when_not_even_the_loads_fit_nothing_is_saved() {
+    let out = settled(1000, 4000, &one_and_four());
+    assert_eq!(targets(&out).iter().sum::<u64>(), 4000, "{out:?}");
+}
+
+#[test]
+fn an_absurd_load_leaves_finite_shares() {
+    let absurd = Agent {
+        base_throughput: f64::MAX,
+        ..loaded("a", f64::MAX, f64::MAX)
+    };
+    for headroom in [0, 1000, 10_000] {
+        let out = settled(headroom, 8000, &[absurd, loaded("b", 5e-324, 0.0)]);
+        assert!(targets(&out).iter().sum::<u64>() <= 8000, "{out:?}");
+    }
+}
