@@ -38,7 +38,8 @@ fn what_is_saved_covers_the_load_and_grows_with_the_headroom() {
     };
     let (lean, ample) = (after(0), after(3000));
     assert!((190..230).contains(&lean[0]), "{lean:?}");
-    assert!(ample[0] > lean[0] + 20 && ample[0] < 600, "{ample:?}");
+    // Three times the square root of a fifth of a GPU is 1.34, and no more is known of a swing that ends within a horizon.
+    assert!((1500..1700).contains(&ample[0]), "{ample:?}");
     assert!(lean[1] <= 1, "{lean:?}");
 }
 
@@ -56,15 +57,24 @@ fn headroom_is_counted_in_square_roots_of_the_load() {
 
 #[test]
 fn what_cannot_be_foretold_adds_to_the_headroom() {
-    let mut pool = save(1000);
-    let mut out = Vec::new();
-    for second in 0..3000u64 {
-        // A load of one GPU and one of four, both in halves of a minute: half as much again, half as much.
-        let swing = if second / 30 % 2 == 0 { 1.5 } else { 0.5 };
-        let agents = [loaded("a", 100.0, 0.0), loaded("b", 400.0 * swing, 0.0)];
-        out = targets(&pool.decide(64_000, &agents));
-    }
-    assert!(out[0] < 2100 && out[1] > 6200, "{out:?}");
+    let after = |headroom_milli: u32| {
+        let mut pool = save(headroom_milli);
+        let mut out = Vec::new();
+        for second in 0..600u64 {
+            // A load of one GPU, and one of four with half as much again and half as much by turns of half a minute.
+            let swing = if second / 30 % 2 == 0 { 1.5 } else { 0.5 };
+            let agents = [loaded("a", 100.0, 0.0), loaded("b", 400.0 * swing, 0.0)];
+            out = targets(&pool.decide(64_000, &agents));
+        }
+        out
+    };
+    let (without, with) = (after(0), after(1000));
+    let roots = |agent: usize| {
+        let headroom = (with[agent] - without[agent]) as f64;
+        headroom / (1000.0 * without[agent] as f64).sqrt()
+    };
+    assert!((0.98..1.02).contains(&roots(0)), "{}", roots(0));
+    assert!(roots(1) > 1.1, "{}", roots(1));
 }
 
 #[test]
@@ -72,7 +82,7 @@ fn headrooms_that_do_not_all_fit_are_cut_by_the_same_part() {
     // Loads of five GPUs and headrooms of three; half of them fit.
     let out = targets(&settled(1000, 6500, &one_and_four()));
     assert!(near(&out, [1500, 5000]), "{out:?}");
-    assert!((6490..=6500).contains(&out.iter().sum()), "{out:?}");
+    assert!((6490..=6500).contains(&out.iter().sum::<u64>()), "{out:?}");
 }
 
 #[test]
