@@ -18,7 +18,8 @@ impl Planner<'_> {
         for (i, quantum) in swapping {
             let agent = &self.ground.agents[i];
             let what = change(agent, quantum);
-            if agent.rolling && !self.wedged(i, quantum) {
+            // A template with two GPU resources is on no node: its rollout never finishes.
+            if agent.rolling && sole(agent).is_some() && !self.wedged(i, quantum) {
                 self.plan.unfinished = true;
                 let message = format!("{what}, when its own rollout has finished");
                 self.hold(i, HoldReason::WaitingForRollout, message);
