@@ -8,6 +8,7 @@ mod bench;
 mod elastic;
 mod fractions;
 mod overload;
+mod pod_waves;
 mod pods;
 mod scenes;
 mod waves;
@@ -39,6 +40,7 @@ pub fn pages(settings: &Settings) -> Result<Vec<Page>> {
     say("overload", overload::page(settings, &traces, &mut aims))?;
     say("square waves", waves::page(settings, &mut aims))?;
     say("pods on whole GPUs", pods::page(settings, &traces))?;
+    say("square waves on pods", pod_waves::page(settings, &mut aims))?;
     say(
         "capacity that comes and goes",
         elastic::page(settings, &traces, &mut aims),

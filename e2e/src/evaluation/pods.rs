@@ -3,14 +3,17 @@
 use super::bench::{Job, Settings, all, average, mean, p95, ratio, shown};
 use super::scenes::{A, B, EVEN, Pool, Traces, UNEVEN, scenario};
 use agentpool::sharing::Node;
+use agentpool::simulation::load::AgentLoad;
 use agentpool::simulation::report::{Page, Table};
-use agentpool::simulation::{Cluster, NodeGroup, Nodes, Outcome};
+use agentpool::simulation::{Cluster, NodeGroup, Nodes, Outcome, Scenario};
 use agentpool::units::{GpuResource, Mebibytes};
 use anyhow::Result;
 use std::collections::BTreeMap;
 
 /// GPUs of the node.
-const GPUS: u32 = 8;
+pub(super) const GPUS: u32 = 8;
+/// From a pod's start until it serves, in seconds.
+pub(super) const COLD_START: f64 = 30.0;
 
 /// One node of whole GPUs.
 pub(super) fn node(gpus: u32) -> Node {
@@ -24,6 +27,38 @@ pub(super) fn node(gpus: u32) -> Node {
     }
 }
 
+/// Four agents with these loads on the node, two replicas each as it begins.
+pub(super) fn on_pods(
+    loads: Vec<(AgentLoad, f64)>,
+    load: (f64, [f64; 4]),
+    seconds: f64,
+) -> Result<Scenario> {
+    let pool = Pool {
+        gpus: GPUS,
+        min_shares: ["1"; 4],
+        ..Pool::default()
+    };
+    let cluster = Cluster::Nodes(Nodes {
+        groups: vec![NodeGroup {
+            node: node(GPUS),
+            count: 1,
+            elastic: None,
+        }],
+        switching_efficiency: 1.0,
+    });
+    let mut made = scenario(&pool, loads, load, cluster, seconds)?;
+    made.services
+        .iter_mut()
+        .for_each(|service| service.cold_start = COLD_START);
+    Ok(made)
+}
+
+/// Pods that were started, an hour.
+pub(super) fn starts(outcome: &Outcome) -> f64 {
+    let all: u64 = outcome.agents.iter().map(|a| a.restarts).sum();
+    all as f64 / (outcome.seconds / 3600.0)
+}
+
 /// The page.
 pub(super) fn page(settings: &Settings, traces: &Traces) -> Result<Page> {
     let mut page = Page {
@@ -31,7 +66,7 @@ pub(super) fn page(settings: &Settings, traces: &Traces) -> Result<Page> {
         ..Page::default()
     };
     page.text(format!(
-        "Four agents on {GPUS} whole GPUs, cold start 30 s, one request at a time in a replica. Every rule with its own interval and defaults \
+        "Four agents on {GPUS} whole GPUs, cold start {COLD_START} s, one request at a time in a replica. Every rule with its own interval and defaults \
          (docs/simulate.md cites them). Ratios to Hold, which keeps two replicas each. The autoscalers do not know of each other: a pod \
          that finds no GPU waits until another gives one up.",
     ));
@@ -52,29 +87,7 @@ pub(super) fn page(settings: &Settings, traces: &Traces) -> Result<Page> {
         (B, "B, even load of 0.5", 0.5, EVEN),
         (B, "B, even load of 0.7", 0.7, EVEN),
     ] {
-        let pool = Pool {
-            gpus: GPUS,
-            min_shares: ["1"; 4],
-            ..Pool::default()
-        };
-        let cluster = Cluster::Nodes(Nodes {
-            groups: vec![NodeGroup {
-                node: node(GPUS),
-                count: 1,
-                elastic: None,
-            }],
-            switching_efficiency: 1.0,
-        });
-        let mut made = scenario(
-            &pool,
-            traces.loads(source)?,
-            (load, split),
-            cluster,
-            traces.seconds(source),
-        )?;
-        made.services
-            .iter_mut()
-            .for_each(|service| service.cold_start = 30.0);
+        let made = on_pods(traces.loads(source)?, (load, split), traces.seconds(source))?;
         let job = Job::new(made, &rules)?;
         let runs = all(settings, std::slice::from_ref(&job))?.remove(0);
         page.heading(name);
@@ -88,10 +101,6 @@ pub(super) fn page(settings: &Settings, traces: &Traces) -> Result<Page> {
             "requests cut",
         ]);
         for (i, rule) in job.rules.iter().enumerate() {
-            let starts = |o: &Outcome| {
-                let all: u64 = o.agents.iter().map(|a| a.restarts).sum();
-                all as f64 / (o.seconds / 3600.0)
-            };
             let cut = |o: &Outcome| o.agents.iter().map(|a| a.cut).sum::<u64>() as f64;
             table.row([
                 rule.to_string(),

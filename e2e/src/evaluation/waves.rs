@@ -11,10 +11,15 @@ use anyhow::Result;
 /// Mean requests a second of each agent.
 const RATE: f64 = 3.0;
 /// What the high rate is of the mean.
-const HIGH: f64 = 2.2;
+pub(super) const HIGH: f64 = 2.2;
+
+/// Periods, in seconds.
+pub(super) const PERIODS: [f64; 11] = [
+    10.0, 20.0, 40.0, 60.0, 90.0, 120.0, 180.0, 300.0, 600.0, 1200.0, 3600.0,
+];
 
 /// Every agent in turn is high for a quarter of the period; the others share the rest evenly.
-fn turns(period: f64, seconds: f64) -> Vec<(AgentLoad, f64)> {
+pub(super) fn turns(period: f64, seconds: f64) -> Vec<(AgentLoad, f64)> {
     let low = RATE * (4.0 - HIGH) / 3.0;
     let steps = |agent: usize| -> Vec<Piece> {
         let quarters = (seconds / period * 4.0).ceil() as usize;
@@ -56,11 +61,8 @@ pub(super) fn page(settings: &Settings, aims: &mut Vec<Aim>) -> Result<Page> {
         "Each of four agents in turn gets {HIGH} times its mean for a quarter of the period. Mean load 0.7 of one GPU in hard fractions, lag \
          30 s, at least 40 periods. Whoever follows such a wave a lag late gives to the agent whose turn is over.",
     ));
-    let periods = [
-        10.0, 20.0, 40.0, 60.0, 90.0, 120.0, 180.0, 300.0, 600.0, 1200.0, 3600.0,
-    ];
     let mut jobs = Vec::new();
-    for period in periods {
+    for period in PERIODS {
         let seconds = f64::max(3600.0, 40.0 * period);
         let made = scenario(
             &Pool::default(),
@@ -80,7 +82,7 @@ pub(super) fn page(settings: &Settings, aims: &mut Vec<Aim>) -> Result<Page> {
         "p95",
         "Balanced moves/h",
     ]);
-    for (period, runs) in periods.iter().zip(&runs) {
+    for (period, runs) in PERIODS.iter().zip(&runs) {
         let balanced = ratio(runs, 2, mean);
         aims.push(Aim::new(
             format!("square wave of {period} s: mean"),
