@@ -9,7 +9,8 @@ fn allocations(work: impl FnOnce()) -> u64 {
 }
 
 /// Every third agent idle, every seventh without a signal; floors, minima, ceilings and exponents of all kinds.
-fn pool(names: &[String]) -> Vec<Agent<'_>> {
+/// Shares are any, or with `whole` above zero one or two of that size.
+fn pool(names: &[String], whole: u64) -> Vec<Agent<'_>> {
     let load = |i: u64| match (i % 7, i % 3) {
         (6, _) => Load::Unknown,
         (_, 2) => Load::Measured {
@@ -30,6 +31,7 @@ fn pool(names: &[String]) -> Vec<Agent<'_>> {
         load: load(i),
         floor: MilliGpus(i % 11 * 10),
         ceiling: MilliGpus(200 + i % 1900),
+        quantum: MilliGpus(whole * (1 + i % 2)),
         realized: MilliGpus(i % 500),
     };
     names
@@ -50,9 +52,17 @@ fn no_policy_allocates_on_the_heap_in_any_of_its_stages() {
             headroom_milli: 2000,
         }),
     ];
-    for n in [1, 10, 64, 511, 5000] {
+    for (n, whole) in [
+        (1, 0),
+        (10, 0),
+        (10, 50),
+        (64, 50),
+        (511, 0),
+        (511, 100),
+        (5000, 0),
+    ] {
         let names: Vec<String> = (0..n).map(|i| format!("agent-{i:05}")).collect();
-        let agents = pool(&names);
+        let agents = pool(&names, whole);
         let mut out = vec![Allotment::default(); n];
         // From a shortage of floors over a shortage of entitlements and of demand to headroom.
         for capacity_per_agent in [0, 20, 100, 300, 800, 5000] {

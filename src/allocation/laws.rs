@@ -16,6 +16,7 @@ struct Facts {
     floor: u64,
     above_floor: u64,
     realized: u64,
+    quantum: u64,
 }
 
 fn priority() -> impl Strategy<Value = Priority> {
@@ -51,9 +52,10 @@ fn facts() -> impl Strategy<Value = Facts> {
         milli(),
         milli(),
         milli(),
+        prop_oneof![Just(0u64), Just(0u64), 0u64..12, Just(1000u64)],
     )
         .prop_map(
-            |(priority, minimum, throughput, exponent, load, floor, above_floor, realized)| Facts {
+            |(
                 priority,
                 minimum,
                 throughput,
@@ -62,6 +64,17 @@ fn facts() -> impl Strategy<Value = Facts> {
                 floor,
                 above_floor,
                 realized,
+                quantum,
+            )| Facts {
+                priority,
+                minimum,
+                throughput,
+                exponent,
+                load,
+                floor,
+                above_floor,
+                realized,
+                quantum,
             },
         )
 }
@@ -89,6 +102,7 @@ fn agents(facts: &[Facts]) -> Vec<Agent<'static>> {
             }),
         floor: MilliGpus(f.floor),
         ceiling: MilliGpus(f.floor + f.above_floor),
+        quantum: MilliGpus(f.quantum),
         realized: MilliGpus(f.realized),
         ..agent(name)
     };

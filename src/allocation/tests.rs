@@ -35,6 +35,7 @@ pub(super) fn agent(name: &str) -> Agent<'_> {
         load: arrivals(0.0),
         floor: MilliGpus::ZERO,
         ceiling: MilliGpus::whole(64),
+        quantum: MilliGpus::ZERO,
         realized: MilliGpus::ZERO,
     }
 }

@@ -76,6 +76,9 @@ pub struct Agent<'a> {
     pub floor: MilliGpus,
     /// Largest share that it could be given (its largest quantum).
     pub ceiling: MilliGpus,
+    /// Share of one replica, where shares are whole replicas and one that changes hands serves nobody until it has started;
+    /// zero: any share can be had, and moves without loss.
+    pub quantum: MilliGpus,
     /// Share that is in force now; pending and loading copies count as granted.
     pub realized: MilliGpus,
 }

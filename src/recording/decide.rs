@@ -24,6 +24,7 @@ pub fn allot(
             load: *load,
             floor: extent.floor,
             ceiling: extent.ceiling,
+            quantum: extent.quantum,
             realized: if *raised {
                 extent.realized.max(agent.min_share)
             } else {

@@ -65,6 +65,7 @@ fn steps_when_settled(
                     },
                     floor: extent.floor,
                     ceiling: extent.ceiling,
+                    quantum: extent.quantum,
                     realized: extent.realized,
                 }
             })

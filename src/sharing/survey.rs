@@ -1,7 +1,7 @@
 //! What is there to be shared, and the range of every agent.
 
 use super::market::Market;
-use super::types::{Extent, Node, PoolShape, Survey};
+use super::types::{Extent, Node, PoolShape, Strategy, Survey};
 use crate::units::{GpuResource, MilliGpus};
 use std::collections::BTreeMap;
 
@@ -31,6 +31,10 @@ pub(super) fn partitions(market: &Market<'_>) -> Survey {
             Extent {
                 floor: floor.min(ceiling),
                 ceiling,
+                quantum: match shape.strategy {
+                    Strategy::WholeGpu if market.serves(i) => MilliGpus(market.step(i)),
+                    _ => MilliGpus::ZERO,
+                },
                 realized: market.in_force(i).map_or(MilliGpus::ZERO, |q| q.share),
             }
         })

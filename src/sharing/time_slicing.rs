@@ -113,6 +113,7 @@ pub(super) fn survey(market: &Market<'_>) -> Survey {
             Extent {
                 floor: MilliGpus(floor.min(ceiling)),
                 ceiling: MilliGpus(ceiling),
+                quantum: MilliGpus::ZERO,
                 realized: MilliGpus(share(capacity.0, mine, all)),
             }
         })

@@ -251,6 +251,8 @@ pub struct Extent {
     pub floor: MilliGpus,
     /// Share of the largest quantum that could be given if the agent were alone.
     pub ceiling: MilliGpus,
+    /// Share of one replica, where the share is a number of whole replicas (whole GPUs); else zero.
+    pub quantum: MilliGpus,
     /// Share in force; pending and loading copies count as granted.
     pub realized: MilliGpus,
 }

@@ -205,6 +205,7 @@ fn decide(gpus: u64) -> [Allotment; 4] {
         },
         floor: MilliGpus::ZERO,
         ceiling: MilliGpus::ONE * gpus,
+        quantum: MilliGpus::ZERO,
         realized: MilliGpus::ZERO,
     });
     let snapshot = Snapshot {

@@ -9,6 +9,7 @@ mod elastic;
 mod fractions;
 mod losses;
 mod overload;
+mod pod_waves;
 mod pods;
 mod scenes;
 mod waves;
@@ -38,8 +39,18 @@ pub fn pages(settings: &Settings) -> Result<Vec<Page>> {
         fractions::page(settings, &traces, &mut aims, &mut losses),
     )?;
     say("overload", overload::page(settings, &traces, &mut aims))?;
-    say("square waves", waves::page(settings, &mut aims))?;
-    say("pods on whole GPUs", pods::page(settings, &traces))?;
+    say(
+        "square waves",
+        waves::page(settings, &mut aims, &mut losses),
+    )?;
+    say(
+        "pods on whole GPUs",
+        pods::page(settings, &traces, &mut aims, &mut losses),
+    )?;
+    say(
+        "square waves on pods",
+        pod_waves::page(settings, &mut aims, &mut losses),
+    )?;
     say(
         "capacity that comes and goes",
         elastic::page(settings, &traces, &mut aims),

@@ -1,6 +1,8 @@
 //! Pods on whole GPUs: what users would otherwise run.
 
-use super::bench::{Job, Runs, Settings, all, average, mean, p95, ratio, shown};
+use super::aims::Aim;
+use super::bench::{Job, Runs, Settings, all, average, mean, p95, plot, ratio, shown, upper};
+use super::losses::{Loss, compare};
 use super::scenes::{A, B, EVEN, Pool, Source, Traces, UNEVEN, scenario};
 use agentpool::sharing::Node;
 use agentpool::simulation::load::AgentLoad;
@@ -102,7 +104,12 @@ pub(super) fn starts(outcome: &Outcome) -> f64 {
 }
 
 /// The page.
-pub(super) fn page(settings: &Settings, traces: &Traces) -> Result<Page> {
+pub(super) fn page(
+    settings: &Settings,
+    traces: &Traces,
+    aims: &mut Vec<Aim>,
+    losses: &mut Vec<Loss>,
+) -> Result<Page> {
     let mut page = Page {
         title: "Pods on whole GPUs".to_owned(),
         ..Page::default()
@@ -129,8 +136,19 @@ pub(super) fn page(settings: &Settings, traces: &Traces) -> Result<Page> {
         for case in CASES.into_iter().take(cases) {
             let job = job(traces, case, at_once, Dispatch::OneQueue)?;
             let runs = all(settings, std::slice::from_ref(&job))?.remove(0);
-            page.heading(format!("{}, {}", case.1, words(at_once)));
+            let place = format!("{}, {}", case.1, words(at_once));
+            page.heading(place.as_str());
             page.table(table(&job, &runs));
+            let to_hold = |rule| (ratio(&runs, rule, mean), ratio(&runs, rule, p95));
+            for (rule, name) in [(1, "WaterFilling"), (2, "Balanced")] {
+                let (mean, p95) = to_hold(rule);
+                compare(losses, format!("pods, {place}"), name, mean, p95);
+            }
+            let what = format!("pods, {place}: mean nowhere above");
+            aims.push(Aim::new(what, upper(to_hold(2).0), 1.02).held());
+            if (at_once, case.3) == (1, UNEVEN) {
+                plot(&mut page, "pods", &runs);
+            }
         }
     }
     let few = Settings {
@@ -164,7 +182,7 @@ fn words(at_once: u32) -> &'static str {
 /// Everything about one case.
 fn table(job: &Job, runs: &Runs) -> Table {
     let mut table = Table::new([
-        "rule",
+        "<rule",
         "mean",
         "p95",
         "mean to Hold",
@@ -194,7 +212,7 @@ fn table(job: &Job, runs: &Runs) -> Table {
 /// Means of the repeated cases beside each other.
 fn overview(runs: &[Runs]) -> Table {
     let cases = CASES.into_iter().take(REPEATED).map(|case| case.1);
-    let mut table = Table::new(std::iter::once("rule").chain(cases));
+    let mut table = Table::new(std::iter::once("<rule").chain(cases));
     for (i, rule) in RULES.into_iter().enumerate() {
         let cell = |runs: &Runs| match i {
             0 => format!("{} s", average(&runs[0], mean)),

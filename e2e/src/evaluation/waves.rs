@@ -2,6 +2,7 @@
 
 use super::aims::Aim;
 use super::bench::{Job, Settings, all, average, mean, p95, ratio, shown, upper};
+use super::losses::{Loss, compare};
 use super::scenes::{AGENTS, EVEN, Pool, one_gpu, scenario};
 use agentpool::simulation::Outcome;
 use agentpool::simulation::load::{AgentLoad, Arrivals, Piece, Spacing, Work};
@@ -11,10 +12,15 @@ use anyhow::Result;
 /// Mean requests a second of each agent.
 const RATE: f64 = 3.0;
 /// What the high rate is of the mean.
-const HIGH: f64 = 2.2;
+pub(super) const HIGH: f64 = 2.2;
+
+/// Periods, in seconds.
+pub(super) const PERIODS: [f64; 11] = [
+    10.0, 20.0, 40.0, 60.0, 90.0, 120.0, 180.0, 300.0, 600.0, 1200.0, 3600.0,
+];
 
 /// Every agent in turn is high for a quarter of the period; the others share the rest evenly.
-fn turns(period: f64, seconds: f64) -> Vec<(AgentLoad, f64)> {
+pub(super) fn turns(period: f64, seconds: f64) -> Vec<(AgentLoad, f64)> {
     let low = RATE * (4.0 - HIGH) / 3.0;
     let steps = |agent: usize| -> Vec<Piece> {
         let quarters = (seconds / period * 4.0).ceil() as usize;
@@ -47,7 +53,11 @@ fn turns(period: f64, seconds: f64) -> Vec<(AgentLoad, f64)> {
 }
 
 /// The page.
-pub(super) fn page(settings: &Settings, aims: &mut Vec<Aim>) -> Result<Page> {
+pub(super) fn page(
+    settings: &Settings,
+    aims: &mut Vec<Aim>,
+    losses: &mut Vec<Loss>,
+) -> Result<Page> {
     let mut page = Page {
         title: "Square waves".to_owned(),
         ..Page::default()
@@ -56,11 +66,8 @@ pub(super) fn page(settings: &Settings, aims: &mut Vec<Aim>) -> Result<Page> {
         "Each of four agents in turn gets {HIGH} times its mean for a quarter of the period. Mean load 0.7 of one GPU in hard fractions, lag \
          30 s, at least 40 periods. Whoever follows such a wave a lag late gives to the agent whose turn is over.",
     ));
-    let periods = [
-        10.0, 20.0, 40.0, 60.0, 90.0, 120.0, 180.0, 300.0, 600.0, 1200.0, 3600.0,
-    ];
     let mut jobs = Vec::new();
-    for period in periods {
+    for period in PERIODS {
         let seconds = f64::max(3600.0, 40.0 * period);
         let made = scenario(
             &Pool::default(),
@@ -80,13 +87,14 @@ pub(super) fn page(settings: &Settings, aims: &mut Vec<Aim>) -> Result<Page> {
         "p95",
         "Balanced moves/h",
     ]);
-    for (period, runs) in periods.iter().zip(&runs) {
+    for (period, runs) in PERIODS.iter().zip(&runs) {
         let balanced = ratio(runs, 2, mean);
-        aims.push(Aim::new(
-            format!("square wave of {period} s: mean"),
-            upper(balanced),
-            1.1,
-        ));
+        let what = format!("square wave of {period} s: mean");
+        aims.push(Aim::new(what, upper(balanced), 1.1).held());
+        let place = format!("hard fractions, square wave of {period} s");
+        let (means, tails) = (ratio(runs, 1, mean), ratio(runs, 1, p95));
+        compare(losses, place.as_str(), "WaterFilling", means, tails);
+        compare(losses, place, "Balanced", balanced, ratio(runs, 2, p95));
         table.row([
             format!("{period} s"),
             format!("{} s", average(&runs[0], mean)),

@@ -4,13 +4,13 @@ use super::super::demand::load;
 use super::super::types::Agent;
 use super::forecast::gain;
 use super::memory::{Learned, Memory};
-use super::{Horizon, LARGEST_LOAD, Pool};
+use super::{Horizon, LARGEST_LOAD, Pool, whole};
 
 /// Candidates, from the equal split to almost all of the assignment.
 pub(super) const CANDIDATES: usize = 5;
 /// The part of the assignment in each; what is missing to one is the equal split. The last leaves a twentieth of it, so that
 /// nobody is without a share.
-const PARTS: [f64; CANDIDATES] = [0.0, 0.25, 0.5, 0.75, 0.95];
+pub(super) const PARTS: [f64; CANDIDATES] = [0.0, 0.25, 0.5, 0.75, 0.95];
 /// Costs fade over this many horizons.
 const COMPARED_OVER: f64 = 64.0;
 /// The equal split is left only for a candidate whose cost is lower by this part,
@@ -29,9 +29,16 @@ impl Memory {
 
 /// Runs the candidates over the time that has passed, and follows the best.
 pub(super) fn weigh(memory: &mut Memory, agents: &[Agent<'_>], horizon: Horizon, pool: Pool) {
-    if horizon.elapsed <= 0.0 {
-        return;
+    if horizon.elapsed > 0.0 {
+        run(memory, agents, horizon, pool);
     }
+    if pool.whole {
+        whole::shift(memory, agents, horizon, pool);
+    }
+}
+
+/// Lets the time that has passed pass for every candidate.
+fn run(memory: &mut Memory, agents: &[Agent<'_>], horizon: Horizon, pool: Pool) {
     memory.enforce(horizon);
     let mut cost = [0.0; CANDIDATES];
     for (learned, agent) in memory.agents.iter_mut().zip(agents) {
@@ -39,7 +46,12 @@ pub(super) fn weigh(memory: &mut Memory, agents: &[Agent<'_>], horizon: Horizon,
             let arrivals = load.arrivals.min(LARGEST_LOAD) * horizon.elapsed;
             let weight = agent.priority.weight() as f64;
             for (candidate, part) in PARTS.into_iter().enumerate() {
-                let speed = speed(learned, agent, part, pool);
+                let held = learned.held.get_mut(candidate);
+                let milli = match held.filter(|held| pool.whole && held.all >= 0.0) {
+                    Some(held) => held.pass(horizon.elapsed),
+                    None => share(learned, agent, part, pool),
+                };
+                let speed = speed(agent, milli);
                 let backlog = learned.shadow[candidate] + arrivals - speed * horizon.elapsed;
                 learned.shadow[candidate] = backlog.clamp(0.0, LARGEST_LOAD);
                 // What single requests wait for each other, which a fluid does not.
@@ -56,7 +68,7 @@ pub(super) fn weigh(memory: &mut Memory, agents: &[Agent<'_>], horizon: Horizon,
     let mut best = memory.followed;
     for (candidate, cost) in cost.into_iter().enumerate() {
         memory.cost[candidate] += gain * (cost - memory.cost[candidate]);
-        if memory.cost[candidate] < memory.cost[best] {
+        if compared(candidate, pool) && memory.cost[candidate] < memory.cost[best] {
             best = candidate;
         }
     }
@@ -70,8 +82,13 @@ pub(super) fn weigh(memory: &mut Memory, agents: &[Agent<'_>], horizon: Horizon,
     }
 }
 
-/// Requests a second that an agent serves under a candidate.
-fn speed(learned: &Learned, agent: &Agent<'_>, part: f64, pool: Pool) -> f64 {
+/// Whether a candidate may be followed: with whole replicas only the first and the last, see `whole`.
+const fn compared(candidate: usize, pool: Pool) -> bool {
+    !pool.whole || candidate == 0 || candidate == CANDIDATES - 1
+}
+
+/// Milli-GPUs that an agent has under a candidate, where any share can be had.
+fn share(learned: &Learned, agent: &Agent<'_>, part: f64, pool: Pool) -> f64 {
     let equal = 1.0 / pool.agents;
     let wish = if learned.in_force < 0.0 {
         equal
@@ -80,7 +97,12 @@ fn speed(learned: &Learned, agent: &Agent<'_>, part: f64, pool: Pool) -> f64 {
     };
     let milli = ((1.0 - part) * equal + part * wish) * pool.free;
     let floor = agent.floor.min(agent.ceiling).0 as f64;
-    let gpus = milli.clamp(floor, agent.ceiling.0 as f64) / 1000.0;
+    milli.clamp(floor, agent.ceiling.0 as f64)
+}
+
+/// Requests a second that an agent serves with so many milli-GPUs.
+fn speed(agent: &Agent<'_>, milli: f64) -> f64 {
+    let gpus = milli / 1000.0;
     let speed = if agent.speed_exponent < 1.0 && gpus < 1.0 {
         libm::pow(gpus, agent.speed_exponent)
     } else {

@@ -1,6 +1,7 @@
 use super::super::types::{Agent, Snapshot};
 use super::evidence::CANDIDATES;
 use super::forecast::MEANS;
+use super::whole::{Held, ROWS};
 use super::{Horizon, exact};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
@@ -25,6 +26,9 @@ pub struct Memory {
     /// Fading mean of each candidate's weighted backlog.
     #[serde(with = "exact::array")]
     pub(super) cost: [f64; CANDIDATES],
+    /// Starts of replicas lately: of each candidate, and of what is asked for.
+    #[serde(with = "exact::array")]
+    pub(super) starts: [f64; ROWS],
     /// The candidate that is followed.
     pub(super) followed: usize,
     /// In the order of the snapshot's agents.
@@ -71,6 +75,9 @@ pub(super) struct Learned {
     /// Its backlog under each candidate.
     #[serde(with = "exact::array")]
     pub(super) shadow: [f64; CANDIDATES],
+    /// What it holds under each candidate and what is asked for, where shares are whole replicas.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) held: Vec<Held>,
     marks: Vec<Mark>,
 }
 
@@ -112,6 +119,7 @@ impl Learned {
             aim: 0.0,
             in_force: -1.0,
             shadow: [0.0; CANDIDATES],
+            held: Vec::new(),
             marks: past,
         }
     }

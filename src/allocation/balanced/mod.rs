@@ -15,6 +15,8 @@
 //! 3. **Evidence** (`evidence`). Five candidates, from the equal split to almost all of that assignment, are run as fluid
 //!    queues on the measured arrivals, each decision in force one lag later. The one with the least weighted backlog is
 //!    followed, once it is better by a margin. While nothing pays, the equal split holds: [`Reason::HoldingSteady`].
+//!    Where shares are whole replicas (`whole`) only the first and the last are compared, replica by replica: one that changes hands serves
+//!    nobody until it has started. What is asked for follows the better one, at most one start an agent in ten lags on average.
 //! 4. **Laws.** What comes out is what each agent *wishes for*; floors, entitlements, weights and ceilings are dealt with by
 //!    WaterFilling's own stages, and what ceilings leave over is lent to all alike.
 //!
@@ -31,6 +33,7 @@ mod forecast;
 mod memory;
 #[cfg(test)]
 mod tests;
+mod whole;
 
 pub use memory::Memory;
 
@@ -61,6 +64,8 @@ struct Pool {
     free: f64,
     /// Number of agents of known load.
     agents: f64,
+    /// Shares are whole replicas.
+    whole: bool,
 }
 
 pub(super) fn allocate(
@@ -111,6 +116,7 @@ fn claim(
     Pool {
         free: snapshot.capacity.0.saturating_sub(kept).min(LARGEST) as f64,
         agents: f64::from(known),
+        whole: agents.iter().any(|agent| agent.quantum.0 > 0),
     }
 }
 
@@ -124,7 +130,16 @@ fn wish(
 ) -> Totals {
     let known = |slot: &&Allotment| slot.reason != Reason::SignalLost;
     let part = if saved { 1.0 } else { memory.follows() };
+    let asked = |learned: &Learned| {
+        learned
+            .held
+            .get(whole::ASKED)
+            .map_or(0.0, |held| held.all.max(0.0))
+    };
     let share = |learned: &Learned| {
+        if pool.whole && !saved {
+            return fixed(asked(learned) * UNIT);
+        }
         let fraction = (1.0 - part) / pool.agents + part * learned.wish;
         fixed(fraction * pool.free * UNIT)
     };
@@ -134,7 +149,7 @@ fn wish(
             .filter(|(_, agent)| load(agent).is_some())
             .map(|(learned, _)| share(learned))
     };
-    let total = if saved {
+    let total = if saved || pool.whole {
         shares().sum::<u64>() / UNIT as u64
     } else {
         pool.free as u64

@@ -225,6 +225,102 @@ fn memory_survives_being_written_and_read() {
     }
 }
 
+/// One replica a GPU, one at least.
+fn on_pods(agent: Agent<'static>) -> Agent<'static> {
+    Agent {
+        floor: MilliGpus(1000),
+        ceiling: MilliGpus(8000),
+        quantum: MilliGpus(1000),
+        ..agent
+    }
+}
+
+#[test]
+fn where_shares_are_whole_replicas_only_whole_replicas_are_asked_for() {
+    let mut pool = Pool::new(LEND);
+    let agents = [
+        on_pods(loaded("a", 450.0, 0.0)),
+        on_pods(loaded("b", 50.0, 0.0)),
+        on_pods(loaded("c", 50.0, 0.0)),
+    ];
+    assert_eq!(targets(&pool.decide(8000, &agents)), [3000, 3000, 2000]);
+    let mut last = Vec::new();
+    for _ in 0..600 {
+        last = targets(&pool.decide(8000, &agents));
+        assert_eq!(last.iter().sum::<u64>(), 8000);
+        assert!(last.iter().all(|share| share % 1000 == 0), "{last:?}");
+    }
+    assert!(last[0] >= 5000, "{last:?}");
+}
+
+/// Seconds of 3000 in which more than the equal split is asked for, when two agents take turns of `turn` seconds.
+fn followed(turn: u64, whole: bool) -> usize {
+    let mut pool = Pool::new(LEND);
+    let mut backlog = [0.0f64; 2];
+    let moved = |second: u64| {
+        let high = second / turn % 2 == 0;
+        let rates = if high { [260.0, 60.0] } else { [60.0, 260.0] };
+        // What waits with the equal split, which is in force.
+        for (waits, rate) in backlog.iter_mut().zip(rates) {
+            *waits = (*waits + rate - 200.0).max(0.0);
+        }
+        let agent = |name, i: usize| {
+            let agent = on_pods(loaded(name, rates[i], backlog[i]));
+            let quantum = MilliGpus(if whole { 1000 } else { 0 });
+            Agent { quantum, ..agent }
+        };
+        let out = pool.decide(4000, &[agent("a", 0), agent("b", 1)]);
+        second >= 1000 && out[0].target.0 != 2000
+    };
+    (0..4000).map(moved).filter(|moved| *moved).count()
+}
+
+#[test]
+fn turns_that_pay_in_fractions_and_not_after_a_restart_are_followed_in_fractions_alone() {
+    assert!(followed(80, false) > 1000);
+    assert_eq!(followed(80, true), 0);
+    assert!(followed(400, true) > 1000);
+}
+
+#[test]
+fn an_agent_starts_a_replica_once_in_ten_lags_on_average() {
+    let mut pool = Pool::new(LEND);
+    let (mut starts, mut before) = (0, vec![4000, 4000]);
+    for second in 0..6000 {
+        // Turns so long that they pay, and so short that following them all would be too many starts.
+        let high = second / 300 % 2 == 0;
+        let agents = [
+            on_pods(loaded("a", if high { 650.0 } else { 50.0 }, 0.0)),
+            on_pods(loaded("b", if high { 50.0 } else { 650.0 }, 0.0)),
+        ];
+        let now = targets(&pool.decide(8000, &agents));
+        starts += (0..2)
+            .map(|i| now[i].saturating_sub(before[i]) / 1000)
+            .sum::<u64>();
+        before = now;
+    }
+    // 6000 s are 60 times ten lags; two agents, and one start each at once.
+    assert!(starts <= 2 * 60 + 2, "{starts}");
+    assert!(starts > 40, "{starts}");
+}
+
+#[test]
+fn two_replicas_of_one_gpu_give_way_to_one_of_two() {
+    let mut pool = Pool::new(LEND);
+    let large = Agent {
+        floor: MilliGpus(2000),
+        quantum: MilliGpus(2000),
+        ..on_pods(loaded("a", 380.0, 0.0))
+    };
+    let small = |name| on_pods(loaded(name, 20.0, 0.0));
+    let agents = [large, small("b"), small("c")];
+    let mut last = Vec::new();
+    for _ in 0..900 {
+        last = targets(&pool.decide(6000, &agents));
+    }
+    assert_eq!(last, [4000, 1000, 1000]);
+}
+
 fn tick() -> impl Strategy<Value = (u64, Vec<Option<(f64, f64)>>)> {
     let rate = prop_oneof![Just(0.0), 0.0..300.0f64, Just(f64::MAX), Just(5e-324)];
     let backlog = prop_oneof![Just(0.0), 0.0..9000.0f64, Just(f64::MAX)];
@@ -242,7 +338,7 @@ proptest! {
     #[test]
     fn whatever_it_has_learned_the_laws_hold(
         ticks in proptest::collection::vec(tick(), 1..60),
-        facts in proptest::collection::vec((0u64..900, 0u64..600, 0u64..3000, 0.3..1.0f64, 0usize..3), 4),
+        facts in proptest::collection::vec((0u64..900, 0u64..600, 0u64..3000, 0.3..1.0f64, 0usize..3, prop_oneof![Just(0u64), 1u64..900]), 4),
     ) {
         let mut pool = Pool::new(LEND);
         let priorities = [Priority::High, Priority::Medium, Priority::Low];
@@ -253,6 +349,7 @@ proptest! {
                 ceiling: MilliGpus(f.1 + f.2),
                 speed_exponent: f.3,
                 priority: priorities[f.4],
+                quantum: MilliGpus(f.5),
                 realized: MilliGpus(f.0),
                 load: load.map_or(Load::Unknown, |(arrivals_per_second, backlog)| Load::Measured { arrivals_per_second, backlog }),
                 ..agent(name)

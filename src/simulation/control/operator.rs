@@ -121,6 +121,9 @@ impl Controller for Operator {
             ceiling: survey
                 .as_ref()
                 .map_or(sight.capacity, |s| s.agents[i].ceiling),
+            quantum: survey
+                .as_ref()
+                .map_or(MilliGpus::ZERO, |s| s.agents[i].quantum),
             realized: sight.agents[i].realized,
         };
         let agents: Vec<Agent<'_>> = loads.into_iter().enumerate().map(agent).collect();

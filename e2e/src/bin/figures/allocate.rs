@@ -41,6 +41,7 @@ fn pool<'a>(names: &'a [String], dice: &mut Dice) -> Vec<Agent<'a>> {
             },
             floor: MilliGpus(dice.below(100)),
             ceiling: MilliGpus(8000),
+            quantum: MilliGpus::ZERO,
             realized: MilliGpus(dice.below(1000)),
         }
     };

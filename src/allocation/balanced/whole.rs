@@ -1,0 +1,230 @@
+//! Shares in whole replicas: what each candidate holds, and what of it serves.
+//!
+//! On a cluster whoever gives a replica up loses it at once, and whoever gets one waits for its start; in between its GPUs
+//! serve nobody. So a candidate that moves often pays for it in its own backlog.
+//!
+//! Only the equal split and almost all of the assignment are compared here: what lies between rounds to one of them or wavers, and
+//! the wishes come from the backlog of what is really in force, which speaks for whichever candidate is followed already.
+
+use super::super::demand::load;
+use super::super::rounding::LARGEST;
+use super::super::types::Agent;
+use super::evidence::{CANDIDATES, PARTS};
+use super::memory::{Learned, Memory};
+use super::{Horizon, Pool};
+use serde::{Deserialize, Serialize};
+
+/// One for each candidate, and what is asked for.
+pub(super) const ROWS: usize = CANDIDATES + 1;
+/// The row of what is asked for: it goes after the candidate that is followed, replica by replica.
+pub(super) const ASKED: usize = CANDIDATES;
+/// A replica changes hands when what the one lacks and what the other has too much is more than this many replicas: half of one
+/// more than what brings both nearer to their wishes, so that the way back needs a clear difference.
+const NEARER: f64 = 1.5;
+/// On average an agent starts a replica once in so many lags: then at most a tenth of a replica an agent is lost to starts.
+const LAGS_A_START: f64 = 10.0;
+/// Starts of one decision.
+const STARTS: usize = 4;
+
+/// What an agent holds in one row, in milli-GPUs, and what that does.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub(super) struct Held {
+    /// Whole replicas, those that start included; negative: it has none yet.
+    #[serde(with = "super::exact::one")]
+    pub(super) all: f64,
+    /// The part of them that serves.
+    #[serde(with = "super::exact::one")]
+    serves: f64,
+    /// Seconds until all of them do.
+    #[serde(with = "super::exact::one")]
+    wait: f64,
+}
+
+impl Held {
+    pub(super) const NOTHING: Self = Self::serving(-1.0);
+
+    const fn serving(all: f64) -> Self {
+        Self {
+            all,
+            serves: all,
+            wait: 0.0,
+        }
+    }
+
+    /// What serves after some more seconds.
+    pub(super) fn pass(&mut self, seconds: f64) -> f64 {
+        self.wait -= self.wait.min(seconds);
+        if self.wait <= 0.0 {
+            self.serves = self.all;
+        }
+        self.serves
+    }
+
+    fn give(&mut self, share: f64) {
+        self.all -= share;
+        self.serves = self.serves.min(self.all);
+    }
+
+    fn take(&mut self, share: f64, wait: f64) {
+        self.all += share;
+        self.wait = wait;
+    }
+}
+
+/// Lets each candidate, and what is asked for, move replicas where that brings them nearer to their part of the assignment.
+pub(super) fn shift(memory: &mut Memory, agents: &[Agent<'_>], horizon: Horizon, pool: Pool) {
+    let follows = memory.follows();
+    for learned in &mut memory.agents {
+        if learned.held.len() != ROWS {
+            learned.held = vec![Held::NOTHING; ROWS];
+        }
+    }
+    let rate = pool.agents / (LAGS_A_START * horizon.lag.max(1e-3));
+    for (row, spent) in memory.starts.iter_mut().enumerate() {
+        let mut table = Table {
+            learned: &mut memory.agents,
+            agents,
+            pool,
+            row,
+            part: PARTS.get(row).copied().unwrap_or(follows),
+            wait: horizon.span,
+        };
+        let mut spare = table.level();
+        *spent = (*spent - rate * horizon.elapsed).max(0.0);
+        for _ in 0..STARTS {
+            if *spent + 1.0 > pool.agents || !table.exchange(&mut spare) {
+                break;
+            }
+            *spent += 1.0;
+        }
+    }
+}
+
+/// What all agents hold in one row.
+struct Table<'a, 'b> {
+    learned: &'a mut [Learned],
+    agents: &'a [Agent<'b>],
+    pool: Pool,
+    row: usize,
+    part: f64,
+    /// Seconds until a replica that changes hands serves again.
+    wait: f64,
+}
+
+impl Table<'_, '_> {
+    fn held(&mut self, i: usize) -> &mut Held {
+        &mut self.learned[i].held[self.row]
+    }
+
+    fn all(&self, i: usize) -> f64 {
+        self.learned[i].held[self.row].all
+    }
+
+    /// Replicas that an agent lacks for what it wishes for; negative: it has too many.
+    fn lacks(&self, i: usize) -> f64 {
+        let (learned, agent) = (&self.learned[i], &self.agents[i]);
+        let wish = (1.0 - self.part) / self.pool.agents + self.part * learned.wish;
+        let (floor, ceiling) = range(agent);
+        ((wish * self.pool.free).clamp(floor, ceiling) - self.all(i)) / quantum(agent)
+    }
+
+    fn known(&self) -> impl Iterator<Item = usize> {
+        let agents = self.agents;
+        (0..agents.len()).filter(move |i| load(&agents[*i]).is_some())
+    }
+
+    fn may_take(&self, i: usize) -> bool {
+        let agent = &self.agents[i];
+        self.all(i) + quantum(agent) <= range(agent).1
+    }
+
+    fn may_give(&self, i: usize) -> bool {
+        let agent = &self.agents[i];
+        self.all(i) - quantum(agent) >= range(agent).0
+    }
+
+    /// Begins with the equal split, and brings what is held within what there is; returns what is free.
+    fn level(&mut self) -> f64 {
+        let mut spare = self.pool.free;
+        for (i, agent) in self.agents.iter().enumerate() {
+            if load(agent).is_none() {
+                *self.held(i) = Held::NOTHING; // What it keeps is not for sharing.
+                continue;
+            }
+            let (floor, ceiling) = range(agent);
+            let equal = self.pool.free / self.pool.agents / quantum(agent);
+            let held = self.held(i);
+            let all = if held.all < 0.0 {
+                equal.floor() * quantum(agent)
+            } else {
+                held.all
+            };
+            let all = all.clamp(floor, ceiling);
+            if all != held.all {
+                *held = Held::serving(all);
+            }
+            spare -= all;
+        }
+        for (i, agent) in self.agents.iter().enumerate() {
+            if load(agent).is_none() {
+                continue;
+            }
+            let (unit, lacks, wait) = (quantum(agent), self.lacks(i), self.wait);
+            if spare >= unit && lacks > 0.0 && self.may_take(i) {
+                self.held(i).take(unit, wait);
+                spare -= unit;
+            } else if spare < 0.0 && lacks < 0.0 && self.may_give(i) {
+                self.held(i).give(unit);
+                spare += unit;
+            }
+        }
+        spare
+    }
+
+    /// The first of the known agents of which this is largest.
+    fn most(&self, of: impl Fn(usize) -> Option<f64>) -> Option<(usize, f64)> {
+        let values = self.known().filter_map(|i| Some((i, of(i)?)));
+        values.reduce(|most, next| if next.1 > most.1 { next } else { most })
+    }
+
+    /// One replica more for who lacks most, at the cost of who has too many; false when that brings nobody nearer by enough.
+    fn exchange(&mut self, spare: &mut f64) -> bool {
+        let Some((taker, lack)) = self.most(|i| self.may_take(i).then(|| self.lacks(i))) else {
+            return false;
+        };
+        let excess = |table: &Self, i: usize| {
+            let excess = -table.lacks(i);
+            let gives = i != taker && table.may_give(i) && lack + excess > NEARER;
+            gives.then_some(excess)
+        };
+        let unit = quantum(&self.agents[taker]);
+        let givers = self.known().filter(|i| excess(self, *i).is_some());
+        let there: f64 = givers.map(|i| quantum(&self.agents[i])).sum();
+        if *spare + there < unit {
+            return false;
+        }
+        while *spare < unit {
+            let Some((giver, _)) = self.most(|i| excess(self, i)) else {
+                return false;
+            };
+            let given = quantum(&self.agents[giver]);
+            self.held(giver).give(given);
+            *spare += given;
+        }
+        *spare -= unit;
+        let wait = self.wait;
+        self.held(taker).take(unit, wait);
+        true
+    }
+}
+
+/// What one replica amounts to, in milli-GPUs.
+fn quantum(agent: &Agent<'_>) -> f64 {
+    agent.quantum.0.clamp(1, LARGEST) as f64
+}
+
+/// The least and the most that an agent may hold.
+fn range(agent: &Agent<'_>) -> (f64, f64) {
+    let ceiling = agent.ceiling.0.min(LARGEST);
+    (agent.floor.0.min(ceiling) as f64, ceiling as f64)
+}
