@@ -275,7 +275,7 @@ impl Plans {
             "Who knows the load and never lets more than {MAY_WAIT} s of work an agent wait pays at least {} GPU-hours where any GPU serves \
              any agent and a node goes at once; at least {} where it goes after {IDLE} s, as here; at least {} where a GPU serves one agent, \
              as a pod's does, and nodes cost nothing but their time in use; and {} where agents that know their own loads do not take over \
-             each other's nodes. The last can be carried out; the others are bounds.",
+             each other's nodes. The last is a plan; the others bound every plan, none of which is known to reach them.",
             hours(&self.ideal),
             hours(&self.together),
             hours(&self.pods),
@@ -294,7 +294,8 @@ pub(super) fn page(settings: &Settings, traces: &Traces, aims: &mut Vec<Aim>) ->
         "Measured rates, scaled to a mean load of {LOAD} GPUs, an even part for each of four agents, Poisson within the ten minutes of a rate; \
          nodes of one GPU, 4 to {MOST} of them; a node comes {PROVISION} s after it is needed and goes {IDLE} s after its last pod; cold start {COLD_START} s. \
          The first hour is not counted. Balanced saves what nobody needs (spare: \
-         Save), its headroom is swept; it decides every 15 s as an HPA does.",
+         Save), its headroom is swept; it decides every 15 s as an HPA does. \
+         The targets of an HPA end at 0.9: no GPU is busier than always, so that with 1 it never scales up.",
     ));
     for scene in [DAY, FORTNIGHT] {
         scene.write(&mut page, traces, settings, aims)?;

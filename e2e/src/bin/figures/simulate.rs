@@ -126,7 +126,7 @@ fn scenario(
         .map(|name| {
             format!(
                 "  - {{name: {name}, workloadRef: {{apiVersion: apps/v1, kind: Deployment, name: {name}}}, priority: Medium, \
-                 minShare: 0, replicas: {{min: 1, max: 8}}, model: {{requestsPerSecondPerGpu: \"{throughput:.6}\"}}}}\n"
+                 minShare: 250m, replicas: {{min: 1, max: 8}}, model: {{requestsPerSecondPerGpu: \"{throughput:.6}\"}}}}\n"
             )
         })
         .collect();
