@@ -258,7 +258,7 @@ fn followed(turn: u64, whole: bool) -> usize {
     let mut pool = Pool::new(LEND);
     let mut backlog = [0.0f64; 2];
     let moved = |second: u64| {
-        let high = second / turn % 2 == 0;
+        let high = (second / turn).is_multiple_of(2);
         let rates = if high { [260.0, 60.0] } else { [60.0, 260.0] };
         // What waits with the equal split, which is in force.
         for (waits, rate) in backlog.iter_mut().zip(rates) {
