@@ -165,17 +165,25 @@ impl Table<'_, '_> {
             }
             spare -= all;
         }
-        for (i, agent) in self.agents.iter().enumerate() {
-            if load(agent).is_none() {
-                continue;
-            }
-            let (unit, lacks, wait) = (quantum(agent), self.lacks(i), self.wait);
-            if spare >= unit && lacks > 0.0 && self.may_take(i) {
-                self.held(i).take(unit, wait);
-                spare -= unit;
-            } else if spare < 0.0 && lacks < 0.0 && self.may_give(i) {
+        // Who lacks most takes first. Only so many at once: each is a pass over the agents.
+        for _ in 0..STARTS {
+            let short = spare < 0.0;
+            let found = self.most(|i| {
+                let lacks = self.lacks(i);
+                let fits = quantum(&self.agents[i]) <= spare && lacks > 0.0 && self.may_take(i);
+                match short {
+                    true => (lacks < 0.0 && self.may_give(i)).then_some(-lacks),
+                    false => fits.then_some(lacks),
+                }
+            });
+            let Some((i, _)) = found else { break };
+            let (unit, wait) = (quantum(&self.agents[i]), self.wait);
+            if short {
                 self.held(i).give(unit);
                 spare += unit;
+            } else {
+                self.held(i).take(unit, wait);
+                spare -= unit;
             }
         }
         spare
