@@ -39,7 +39,10 @@ pub fn pages(settings: &Settings) -> Result<Vec<Page>> {
     )?;
     say("overload", overload::page(settings, &traces, &mut aims))?;
     say("square waves", waves::page(settings, &mut aims))?;
-    say("pods on whole GPUs", pods::page(settings, &traces))?;
+    say(
+        "pods on whole GPUs",
+        pods::page(settings, &traces, &mut aims),
+    )?;
     say("square waves on pods", pod_waves::page(settings, &mut aims))?;
     say(
         "capacity that comes and goes",
