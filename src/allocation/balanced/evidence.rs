@@ -83,7 +83,7 @@ fn run(memory: &mut Memory, agents: &[Agent<'_>], horizon: Horizon, pool: Pool) 
 }
 
 /// Whether a candidate may be followed: with whole replicas only the first and the last, see `whole`.
-const fn compared(candidate: usize, pool: Pool) -> bool {
+pub(super) const fn compared(candidate: usize, pool: Pool) -> bool {
     !pool.whole || candidate == 0 || candidate == CANDIDATES - 1
 }
 

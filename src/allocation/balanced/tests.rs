@@ -288,7 +288,7 @@ fn an_agent_starts_a_replica_once_in_ten_lags_on_average() {
     let (mut starts, mut before) = (0, vec![4000, 4000]);
     for second in 0..6000 {
         // Turns so long that they pay, and so short that following them all would be too many starts.
-        let high = second / 300 % 2 == 0;
+        let high = second / 200 % 2 == 0;
         let agents = [
             on_pods(loaded("a", if high { 650.0 } else { 50.0 }, 0.0)),
             on_pods(loaded("b", if high { 50.0 } else { 650.0 }, 0.0)),

@@ -9,7 +9,7 @@
 use super::super::demand::load;
 use super::super::rounding::LARGEST;
 use super::super::types::Agent;
-use super::evidence::{CANDIDATES, PARTS};
+use super::evidence::{CANDIDATES, PARTS, compared};
 use super::memory::{Learned, Memory};
 use super::{Horizon, Pool};
 use serde::{Deserialize, Serialize};
@@ -81,6 +81,9 @@ pub(super) fn shift(memory: &mut Memory, agents: &[Agent<'_>], horizon: Horizon,
     }
     let rate = pool.agents / (LAGS_A_START * horizon.lag.max(1e-3));
     for (row, spent) in memory.starts.iter_mut().enumerate() {
+        if row != ASKED && !compared(row, pool) {
+            continue;
+        }
         let mut table = Table {
             learned: &mut memory.agents,
             agents,
