@@ -9,7 +9,7 @@ use super::pods::node;
 use super::scenes::{AGENTS, EVEN, Pool, Source, Traces, at_rate, scenario};
 use agentpool::simulation::bounds::{Terms, clairvoyant_plan, clairvoyant_plans};
 use agentpool::simulation::load::BuiltIn;
-use agentpool::simulation::report::{Page, Table};
+use agentpool::simulation::report::Page;
 use agentpool::simulation::{Cluster, Elastic, NodeGroup, Nodes, Scenario};
 use anyhow::Result;
 use front::{OURS, Point};

@@ -1,7 +1,7 @@
 //! Peak provisioning: the fewest GPUs that keep a tail when each agent has a number of its own and nothing ever moves.
 
 use super::super::aims::Aim;
-use super::super::bench::{Job, Runs, Settings, all, latency, short};
+use super::super::bench::{Job, Runs, Settings, all, short};
 use super::front::{OURS, Point};
 use agentpool::simulation::report::Table;
 use agentpool::simulation::{Cluster, Nodes, Scenario, Sketch};
