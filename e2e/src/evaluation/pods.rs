@@ -121,7 +121,7 @@ pub(super) fn page(
     ));
     page.text(
         "Under every rule requests wait in one queue an agent, in front of its pods, as in a gateway that holds them or in Knative's \
-         activator: who comes with a new pod gets at what waits. The last tables show the same rules where engines queue by themselves \
+         activator: a new pod takes from what waits at once. The last tables show the same rules where engines queue by themselves \
          behind a Service, and a request stays in the pod that it was sent to.",
     );
     page.text(
