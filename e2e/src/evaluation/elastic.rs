@@ -10,7 +10,7 @@ use super::scenes::{AGENTS, EVEN, Pool, Source, Traces, at_rate, scenario};
 use agentpool::simulation::bounds::{Terms, clairvoyant_plan, clairvoyant_plans};
 use agentpool::simulation::load::BuiltIn;
 use agentpool::simulation::report::Page;
-use agentpool::simulation::{Cluster, Elastic, NodeGroup, Nodes, Scenario};
+use agentpool::simulation::{Cluster, Dispatch, Elastic, NodeGroup, Nodes, Scenario};
 use anyhow::Result;
 use front::{OURS, Point};
 
@@ -146,6 +146,7 @@ impl Scene {
             service.cold_start = COLD_START;
         }
         scenario.warmup = WARMUP;
+        scenario.dispatch = Some(Dispatch::OneQueue);
         Ok(scenario)
     }
 
@@ -293,7 +294,7 @@ pub(super) fn page(settings: &Settings, traces: &Traces, aims: &mut Vec<Aim>) ->
     page.text(format!(
         "Measured rates, scaled to a mean load of {LOAD} GPUs, an even part for each of four agents, Poisson within the ten minutes of a rate; \
          nodes of one GPU, 4 to {MOST} of them; a node comes {PROVISION} s after it is needed and goes {IDLE} s after its last pod; cold start {COLD_START} s. \
-         The first hour is not counted. Balanced saves what nobody needs (spare: \
+         requests wait in one queue an agent, as in a gateway, under every rule. The first hour is not counted. Balanced saves what nobody needs (spare: \
          Save), its headroom is swept; it decides every 15 s as an HPA does. \
          The targets of an HPA end at 0.9: no GPU is busier than always, so that with 1 it never scales up.",
     ));

@@ -106,11 +106,13 @@ async fn the_papers_agents_keep_one_copy_each_until_lasting_overload_adds_copies
             c.type_ == "MemoryBound"
                 && c.status == "True"
                 && c.message.contains("reasoning")
-                && c.message.contains("Mi")
+                && c.message.contains("need 16000Mi of its 15Gi")
         })
     };
+    // Three of 3000Mi fit beside the others' 4000Mi, a fourth does not; nobody else has more copies.
+    let full = |p: &AgentPool| bound(p) && copies(p) == [1, 1, 3, 1];
     stage
-        .wait_pool("team", "MemoryBound says the numbers", LIMIT, bound)
+        .wait_pool("team", "MemoryBound says the numbers", LIMIT, full)
         .await
         .unwrap();
     // The witness has declared memory per pod and would have seen more than the GPU has.
