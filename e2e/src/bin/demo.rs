@@ -23,7 +23,7 @@ struct Arguments {
     #[arg(long, env = "READY", default_value = "2s")]
     ready: String,
     /// Draws arrivals and work; the same seed gives the same requests. A whole number.
-    #[arg(long, env = "SEED", default_value = "1")]
+    #[arg(long, env = "SEED", default_value = "3")]
     seed: String,
     /// Only says whether the choice is possible, before anything is built for it.
     #[arg(long)]
