@@ -2,11 +2,10 @@
 
 use crate::api::annotations::POD_DELETION_COST;
 use crate::controller::cache::WorkloadRecord;
+use crate::controller::marks::{Mark, write};
 use crate::controller::write::{PODS_MANAGER, WriteError, Writer};
-use crate::telemetry::WriteKind;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Api, ListParams, ObjectMeta};
-use serde_json::json;
 
 /// Removes the deletion costs that we wrote from the pods of a workload. One that somebody else has set, or changed since, stays.
 ///
@@ -24,18 +23,11 @@ pub(super) async fn take_off(
     // From the API server: without a pool in the namespace its pods are no longer followed.
     let params = ListParams::default().labels_from(&selector);
     let pods = writer.read(api.list_metadata(&params)).await?;
-    for pod in pods.items.iter().filter(|pod| is_ours(&pod.metadata)) {
-        let name = pod.metadata.name.as_deref().unwrap_or_default();
-        let body = json!({ "metadata": { "annotations": { POD_DELETION_COST: null } } });
-        let written = writer
-            .merge(WriteKind::DeletionCost, PODS_MANAGER, &api, name, body)
-            .await;
-        match written {
-            Err(error) if error.is_race() => {} // the pod is gone, and its mark with it
-            other => drop(other?),
-        }
-    }
-    Ok(())
+    let ours = pods.items.into_iter().filter(|pod| is_ours(&pod.metadata));
+    let marks: Vec<Mark> = ours
+        .filter_map(|pod| Some((pod.metadata.name?, false)))
+        .collect();
+    write(writer, namespace, &marks).await
 }
 
 fn is_ours(meta: &ObjectMeta) -> bool {
@@ -51,6 +43,7 @@ fn is_ours(meta: &ObjectMeta) -> bool {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use serde_json::json;
 
     #[test]
     fn only_a_deletion_cost_that_we_manage_is_ours() {
