@@ -10,7 +10,7 @@ pub mod traces;
 mod values;
 mod version;
 
-pub use simulate::reference as simulate_reference;
+pub use simulate::{paper_page, reference as simulate_reference};
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;

@@ -28,7 +28,8 @@ use scenes::Traces;
 pub fn pages(settings: &Settings) -> Result<Vec<Page>> {
     let traces = Traces::open()?;
     let (mut aims, mut losses) = (Vec::new(), Vec::new());
-    let mut pages = vec![agentpool::simulation::report::paper()];
+    eprintln!("evaluation: the paper's agents");
+    let mut pages = vec![agentpool::cli::paper_page(u32::try_from(settings.seeds)?)?];
     let mut say = |what: &str, page: Result<Page>| -> Result<()> {
         eprintln!("evaluation: {what}");
         pages.push(page?);

@@ -162,7 +162,8 @@ fn arrivals(trace: Option<&str>) -> Result<(Vec<AgentLoad>, String), Failure> {
         return Ok((BuiltIn::A.loads(None).to_vec(), said));
     };
     let read = traces::read(&path).map_err(|error| Failure::Input(error.to_string()))?;
-    let shown = path.display().to_string();
+    // Where it was found by its name, the name says it: the folder differs from machine to machine.
+    let shown = trace.map_or_else(|| TRACE.to_owned(), |_| path.display().to_string());
     let loads = recorded_loads(&read, &shown, &names, &[], Work::Exponential)
         .map_err(|error| Failure::Input(error.to_string()))?;
     Ok((loads, format!("Recorded arrivals of {shown}")))

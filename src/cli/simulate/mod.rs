@@ -86,9 +86,7 @@ pub(super) fn main(args: SimulateArgs) -> ExitCode {
 fn simulate(args: SimulateArgs) -> Result<(), Failure> {
     let (outputs, plots) = (args.output.clone(), args.plots.clone());
     let (page, results) = if args.paper {
-        let mut page = report::paper();
-        fair::add(&mut page, args.trace.as_deref(), args.seeds.unwrap_or(3))?;
-        (page, None)
+        (paper(args.trace.as_deref(), args.seeds.unwrap_or(3))?, None)
     } else {
         let (page, results) = compare(&args)?;
         (page, Some(results))
@@ -103,6 +101,20 @@ fn simulate(args: SimulateArgs) -> Result<(), Failure> {
         output.write(&page, results.as_ref())?;
     }
     plots.map_or(Ok(()), |folder| output::plots(&folder, &page))
+}
+
+fn paper(trace: Option<&str>, seeds: u32) -> Result<report::Page, Failure> {
+    let mut page = report::paper();
+    fair::add(&mut page, trace, seeds)?;
+    Ok(page)
+}
+
+/// What `agentpool simulate --paper` prints, with so many seeds.
+///
+/// # Errors
+/// A trace that is there and cannot be read, or a run that fails.
+pub fn paper_page(seeds: u32) -> Result<report::Page, impl std::error::Error + Send + Sync + 'static> {
+    paper(None, seeds)
 }
 
 fn compare(args: &SimulateArgs) -> Result<(report::Page, Results), Failure> {

@@ -29,7 +29,7 @@ use std::time::Duration;
 const PAIR: usize = 2;
 const GPUS: u32 = 4;
 const MOST: u32 = 3;
-/// How long after the last step a write may come, in seconds.
+/// How long after the last step a write may come, in seconds, where its rate does not last longer.
 const TAIL: f64 = 30.0;
 
 /// One way to set the windows, and the load for it. Times in seconds, rates in requests a second.
@@ -43,9 +43,10 @@ struct Case {
     high: f64,
     /// The low rate before the first step.
     warm: f64,
-    /// How long the high rate lasts, and the low one after it.
+    /// How long the high rate lasts.
     burst: f64,
-    quiet: f64,
+    /// From a step of a pool to its next one; the steps of all pools are spread over it.
+    period: f64,
     /// Steps of every pool, of its agents in turn.
     steps: usize,
     /// The most that the 99th percentile may be.
@@ -66,7 +67,7 @@ fn shortest() -> Case {
         high: 120.0,
         warm: 30.0,
         burst: 0.5,
-        quiet: 19.87,
+        period: 20.37,
         steps: 11,
         aim: Some(1.2),
     }
@@ -82,8 +83,9 @@ fn default() -> Case {
         low: 0.5,
         high: 3.0,
         warm: 75.0,
-        burst: 60.0,
-        quiet: 0.0,
+        // Longer than any window: what is measured is when a step that stays is acted upon.
+        burst: 180.0,
+        period: 60.0,
         steps: 1,
         aim: None,
     }
@@ -120,10 +122,9 @@ impl Case {
 
     /// When the rate of a pool's agent rises, and which one's: spread evenly, so that steps meet the pools' looks at every phase.
     fn steps(&self, pool: usize) -> Vec<(f64, usize)> {
-        let period = self.burst + self.quiet;
-        let first = self.warm + period * pool as f64 / self.pools as f64;
+        let first = self.warm + self.period * pool as f64 / self.pools as f64;
         (0..self.steps)
-            .map(|step| (first + period * step as f64, step % PAIR))
+            .map(|step| (first + self.period * step as f64, step % PAIR))
             .collect()
     }
 
@@ -240,7 +241,7 @@ async fn measure(stage: &Stage, case: &Case) -> Result<Vec<Figure>> {
     let last = (0..case.pools)
         .flat_map(|p| case.steps(p))
         .map(|(at, _)| at);
-    let length = Duration::from_secs_f64(last.fold(0.0, f64::max) + TAIL);
+    let length = Duration::from_secs_f64(last.fold(0.0, f64::max) + TAIL.max(case.burst));
     let before = histogram(stage).await?;
     let start = Timestamp::now();
     let driver = stage.drive(&case.loads(), length);
