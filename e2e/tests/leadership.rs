@@ -5,7 +5,9 @@ use std::time::{Duration, Instant};
 
 use agentpool_e2e::controlplane::nodes::{A100_80, NodeSpec, Nodes};
 use agentpool_e2e::controlplane::process::Signal;
-use agentpool_e2e::controlplane::{Component, ControlPlane, Options};
+use agentpool_e2e::controlplane::{
+    Component, ControlPlane, Options, skipped_in_a_foreign_cluster,
+};
 use agentpool_e2e::operator::{Instance, OperatorRunner, RunnerOptions, operator_binary};
 use agentpool_e2e::{install, wait};
 use k8s_openapi::api::coordination::v1::Lease;
@@ -173,6 +175,9 @@ async fn a_leader_that_was_stopped_follows_when_it_wakes() {
 
 #[tokio::test]
 async fn while_the_api_server_is_away_nobody_leads_and_afterwards_one_does() {
+    if skipped_in_a_foreign_cluster("while_the_api_server_is_away") {
+        return;
+    }
     let scene = Scene::set("away", 2).await;
     scene.leader_other_than(None).await;
     scene

@@ -5,7 +5,7 @@ use anyhow::Result;
 use clap::{Parser, Subcommand};
 
 use agentpool_e2e::controlplane::nodes::{A100_80, NodeSpec, Nodes, T4};
-use agentpool_e2e::controlplane::{ControlPlane, Options};
+use agentpool_e2e::controlplane::{AUDIT_LOG, ControlPlane, Options};
 use agentpool_e2e::wait;
 
 #[derive(Parser)]
@@ -72,6 +72,9 @@ async fn main() -> Result<()> {
         "export KUBECONFIG={}",
         control_plane.kubeconfig_path().display()
     );
+    if let Ok(audit) = control_plane.audit() {
+        println!("export {AUDIT_LOG}={}", audit.path().display());
+    }
     println!(
         "logs and audit log are in {}; Ctrl-C ends it",
         control_plane.folder().display()

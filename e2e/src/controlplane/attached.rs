@@ -6,13 +6,15 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 
-use super::BENCH_LABEL;
+use super::audit::AuditLog;
 use super::binaries;
 use super::nodes::BENCH_NODE_LABEL;
+use super::{AUDIT_LOG, BENCH_LABEL};
 
 /// The cluster of `KUBECONFIG`, ours alone (among the tests of this machine) for as long as this value lives.
 pub(super) struct Attached {
     kubeconfig: PathBuf,
+    audit: Option<AuditLog>,
     _turn: File,
 }
 
@@ -33,12 +35,23 @@ impl Attached {
             .with_context(|| format!("open {}", path.display()))?;
         turn.lock()
             .with_context(|| format!("wait for {}", path.display()))?;
+        let audit = std::env::var_os(AUDIT_LOG).map(PathBuf::from);
         let this = Self {
             kubeconfig: kubeconfig.to_owned(),
+            audit: audit.map(AuditLog::from_now).transpose()?,
             _turn: turn,
         };
         this.clean()?;
         Ok(this)
+    }
+
+    /// The cluster's audit log, from the beginning of this turn.
+    pub(super) fn audit(&self) -> Result<AuditLog> {
+        self.audit.clone().with_context(|| {
+            format!(
+                "the audit log of the cluster of KUBECONFIG: {AUDIT_LOG} must name its file (JSON lines, level RequestResponse)"
+            )
+        })
     }
 
     /// Deletes the namespaces and nodes that the bench made, and waits until they are gone.

@@ -1,7 +1,7 @@
 //! The API server's audit log as typed records: the observer for "no change, no write", for what the operator may and does use, and for who wrote what.
 
 use std::io::ErrorKind;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use jiff::Timestamp;
@@ -12,11 +12,27 @@ use serde_json::Value;
 #[derive(Debug, Clone)]
 pub struct AuditLog {
     path: PathBuf,
+    /// Where it begins in the file, in bytes.
+    from: usize,
 }
 
 impl AuditLog {
     pub(super) fn new(path: PathBuf) -> Self {
-        Self { path }
+        Self { path, from: 0 }
+    }
+
+    /// The log of a cluster that others have used before, from now on.
+    pub(super) fn from_now(path: PathBuf) -> Result<Self> {
+        let meta = std::fs::metadata(&path).with_context(|| format!("read {}", path.display()))?;
+        Ok(Self {
+            from: usize::try_from(meta.len())?,
+            path,
+        })
+    }
+
+    /// The file.
+    pub fn path(&self) -> &Path {
+        &self.path
     }
 
     /// All requests so far, in the order in which they ended. The API server writes a record before its answer leaves, so what a client
@@ -26,7 +42,9 @@ impl AuditLog {
     /// The file cannot be read, or a line in it is no audit event.
     pub fn records(&self) -> Result<Records> {
         let text = match std::fs::read(&self.path) {
-            Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
+            Ok(bytes) => {
+                String::from_utf8_lossy(bytes.get(self.from..).unwrap_or_default()).into_owned()
+            }
             Err(error) if error.kind() == ErrorKind::NotFound => String::new(),
             Err(error) => {
                 return Err(error).with_context(|| format!("read {}", self.path.display()));

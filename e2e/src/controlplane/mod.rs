@@ -212,11 +212,15 @@ impl ControlPlane {
         Ok(&self.own("addresses")?.0.network)
     }
 
-    /// The audit log: who did what.
+    /// The audit log: who did what. Of a cluster that is not ours it is what [`AUDIT_LOG`] names.
+    ///
+    /// # Errors
+    /// When it names nothing there.
     pub fn audit(&self) -> Result<AuditLog> {
-        Ok(AuditLog::new(
-            self.own("the audit log")?.0.path("audit.log"),
-        ))
+        match &self.backend {
+            Backend::Own { plan, .. } => Ok(AuditLog::new(plan.path("audit.log"))),
+            Backend::Attached(attached) => attached.audit(),
+        }
     }
 
     /// The process of a component, for signals and its log.
@@ -383,6 +387,21 @@ impl ControlPlane {
         })
         .await
     }
+}
+
+/// Environment variable that names the audit log of the cluster of `KUBECONFIG`.
+pub const AUDIT_LOG: &str = "AGENTPOOL_AUDIT_LOG";
+
+/// Says so, and is true, where a test that ends or reads the processes of the control plane cannot run, since they are somebody else's.
+pub fn skipped_in_a_foreign_cluster(test: &str) -> bool {
+    let foreign = foreign_cluster();
+    if let Some(kubeconfig) = &foreign {
+        println!(
+            "skipped: {test} needs a control plane of its own; unset KUBECONFIG (now {})",
+            kubeconfig.display()
+        );
+    }
+    foreign.is_some()
 }
 
 /// The kubeconfig of the cluster that `KUBECONFIG` asks to test in, instead of a control plane of our own.

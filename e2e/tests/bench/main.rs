@@ -12,7 +12,7 @@ mod witness;
 use std::time::{Duration, Instant};
 
 use agentpool_e2e::controlplane::nodes::{A100_80, NodeSpec, Nodes};
-use agentpool_e2e::controlplane::{ControlPlane, Options};
+use agentpool_e2e::controlplane::{ControlPlane, Options, skipped_in_a_foreign_cluster};
 use agentpool_e2e::wait;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::Pod;
@@ -23,18 +23,6 @@ const LIMIT: Duration = Duration::from_secs(60);
 
 /// Where the tests' own objects are.
 const NAMESPACE: &str = "bench-tests";
-
-/// Whether a test that kills or reads the processes of the control plane cannot run, since they are somebody else's.
-fn skipped_in_a_foreign_cluster(test: &str) -> bool {
-    let foreign = agentpool_e2e::controlplane::foreign_cluster();
-    if let Some(kubeconfig) = &foreign {
-        println!(
-            "skipped: {test} needs a control plane of its own; unset KUBECONFIG (now {})",
-            kubeconfig.display()
-        );
-    }
-    foreign.is_some()
-}
 
 /// A control plane with one node of so many whole GPUs.
 async fn with_gpus(name: &str, gpus: u32) -> (ControlPlane, Client) {
