@@ -11,7 +11,6 @@ use crate::sharing::{
     AgentObserved, InstanceFacts, Node, Observed, Pod, PodState, Restore, Rollout,
 };
 use crate::units::{GpuResource, Mebibytes};
-use kube::core::SelectorExt;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -44,7 +43,6 @@ pub struct AgentView {
 
 /// Looks a pool up in the caches.
 pub fn view(pool: &ValidPool, caches: &Caches, claims: &Claims) -> View {
-    let pods = caches.pods.in_namespace(&pool.namespace);
     let autoscalers: Vec<Arc<AutoscalerRecord>> = [&caches.autoscalers, &caches.scaled_objects]
         .into_iter()
         .flat_map(|s| s.in_namespace(&pool.namespace))
@@ -93,7 +91,7 @@ pub fn view(pool: &ValidPool, caches: &Caches, claims: &Claims) -> View {
             .or_else(|| reverts::refusal(agent, &workload, pool.generation));
             AgentView {
                 container: standing::gpu_container(agent, &workload).ok(),
-                pods: pods_of(&workload, &pods),
+                pods: caches.pods_of(&pool.namespace, &workload),
                 refusal,
                 short: None,
                 workload: Some(workload),
@@ -139,20 +137,6 @@ fn closed(
         }
     }
     closed
-}
-
-/// The pods of a workload among those of its namespace.
-pub fn pods_of(
-    workload: &WorkloadRecord,
-    pods: &[(String, Arc<PodRecord>)],
-) -> Vec<(String, Arc<PodRecord>)> {
-    let Some(selector) = workload.pod_selector() else {
-        return Vec::new();
-    };
-    pods.iter()
-        .filter(|(_, pod)| selector.matches(&pod.labels))
-        .cloned()
-        .collect()
 }
 
 impl View {

@@ -3,7 +3,7 @@
 
 use super::cache::{Caches, WorkloadRecord};
 use super::claims::Claims;
-use super::observe::{View, pods_of};
+use super::observe::View;
 use crate::api::ValidPool;
 use crate::units::GpuResource;
 use std::collections::BTreeMap;
@@ -29,7 +29,7 @@ pub fn outstanding(
     if each == 0 {
         return 0;
     }
-    let pods = pods_of(record, &caches.pods.in_namespace(namespace));
+    let pods = caches.pods_of(namespace, record);
     let bound = pods
         .iter()
         .filter(|(_, pod)| pod.node.is_some() && !pod.deleting)

@@ -113,7 +113,9 @@ fn paper(trace: Option<&str>, seeds: u32) -> Result<report::Page, Failure> {
 ///
 /// # Errors
 /// A trace that is there and cannot be read, or a run that fails.
-pub fn paper_page(seeds: u32) -> Result<report::Page, impl std::error::Error + Send + Sync + 'static> {
+pub fn paper_page(
+    seeds: u32,
+) -> Result<report::Page, impl std::error::Error + Send + Sync + 'static> {
     paper(None, seeds)
 }
 

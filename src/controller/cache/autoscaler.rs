@@ -1,4 +1,4 @@
-use super::Record;
+use super::{Filed, Record};
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use kube::core::{ApiResource, DynamicObject, GroupVersionKind};
 
@@ -12,6 +12,8 @@ pub struct AutoscalerRecord {
     /// Name of what it scales.
     pub target: String,
 }
+
+impl Filed for AutoscalerRecord {}
 
 impl Record<HorizontalPodAutoscaler> for AutoscalerRecord {
     fn of(hpa: HorizontalPodAutoscaler) -> Option<Self> {

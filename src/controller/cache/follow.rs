@@ -1,5 +1,5 @@
 use super::Caches;
-use super::store::{Key, Store};
+use super::store::{Filed, Key, Store};
 use crate::telemetry::Health;
 use futures::{StreamExt, TryStreamExt};
 use kube::api::{Api, ObjectMeta};
@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use tokio_util::sync::CancellationToken;
 
 /// What is kept of objects of kind `K`.
-pub trait Record<K>: PartialEq + Send + Sync + 'static {
+pub trait Record<K>: PartialEq + Filed + Send + Sync + 'static {
     /// The record, or `None` when the object is of no interest.
     fn of(object: K) -> Option<Self>
     where

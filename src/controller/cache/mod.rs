@@ -5,6 +5,7 @@
 
 mod autoscaler;
 mod follow;
+mod labels;
 mod node;
 mod pod;
 mod store;
@@ -16,7 +17,7 @@ pub use autoscaler::{AutoscalerRecord, scaled_objects};
 pub use follow::{Record, Source, Wake, follow, key, label, version};
 pub use node::NodeRecord;
 pub use pod::{DeletionCost, PodRecord, REVISION_LABEL};
-pub use store::{Key, Store};
+pub use store::{Filed, Key, Store};
 pub use taint::{TaintRecord, TolerationRecord};
 pub use usage::Usage;
 pub use workload::{ContainerRecord, FieldOwner, UpdateStrategy, Workload, WorkloadRecord};
@@ -24,7 +25,9 @@ pub use workload::{ContainerRecord, FieldOwner, UpdateStrategy, Workload, Worklo
 use crate::api::WorkloadKind;
 use crate::units::GpuResource;
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+use kube::core::SelectorExt;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// Everything that is watched, filled by `watches`.
 #[derive(Debug, Default)]
@@ -52,6 +55,22 @@ impl Caches {
             WorkloadKind::Deployment => &self.deployments,
             WorkloadKind::StatefulSet => &self.stateful_sets,
         }
+    }
+
+    /// The pods of a workload, in order of name.
+    pub fn pods_of(
+        &self,
+        namespace: &str,
+        workload: &WorkloadRecord,
+    ) -> Vec<(String, Arc<PodRecord>)> {
+        let Some(selector) = workload.pod_selector() else {
+            return Vec::new();
+        };
+        let none = BTreeMap::new();
+        let labels = workload.selector.match_labels.as_ref().unwrap_or(&none);
+        let mut pods = self.pods.labelled(namespace, labels);
+        pods.retain(|(_, pod)| selector.matches(&pod.labels));
+        pods
     }
 
     /// Takes the answer to a write, so that nothing is decided on the state before it.

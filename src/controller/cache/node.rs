@@ -1,4 +1,4 @@
-use super::{Record, TaintRecord, gpu_resources};
+use super::{Filed, Record, TaintRecord, gpu_resources};
 use crate::units::GpuResource;
 use k8s_openapi::api::core::v1::Node;
 use std::collections::BTreeMap;
@@ -15,6 +15,8 @@ pub struct NodeRecord {
     /// Allocatable GPU resources.
     pub allocatable: BTreeMap<GpuResource, u32>,
 }
+
+impl Filed for NodeRecord {}
 
 impl Record<Node> for NodeRecord {
     fn of(node: Node) -> Option<Self> {

@@ -1,4 +1,4 @@
-use super::{Record, add, gpu_resources};
+use super::{Filed, Record, add, gpu_resources};
 use crate::api::annotations::POD_DELETION_COST;
 use crate::controller::write::PODS_MANAGER;
 use crate::units::GpuResource;
@@ -84,6 +84,12 @@ fn of_container(container: &Container) -> BTreeMap<GpuResource, u32> {
     let mut gpus = gpu_resources(resources.and_then(|r| r.limits.as_ref()));
     gpus.extend(gpu_resources(resources.and_then(|r| r.requests.as_ref())));
     gpus
+}
+
+impl Filed for PodRecord {
+    fn labels(&self) -> Option<&BTreeMap<String, String>> {
+        Some(&self.labels)
+    }
 }
 
 impl Record<Pod> for PodRecord {

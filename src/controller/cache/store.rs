@@ -1,3 +1,4 @@
+use super::labels::Labels;
 use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -6,15 +7,52 @@ use std::sync::{Arc, PoisonError, RwLock};
 /// Namespace (empty for cluster-scoped things) and name; workloads and autoscalers carry their kind in the name: `Deployment/x`.
 pub type Key = (String, String);
 
+/// What a record is looked for by.
+pub trait Filed {
+    /// Its labels; none for what is only looked for by name.
+    fn labels(&self) -> Option<&BTreeMap<String, String>> {
+        None
+    }
+}
+
 /// Records by key, each with the resource version it was read from.
 ///
 /// A write of our own puts its answer here at once, and an older event from the watch does not undo it, so that a decision is
 /// never made on a state from before our own last write.
 #[derive(Debug)]
 pub struct Store<T> {
-    records: RwLock<BTreeMap<Key, (u64, Arc<T>)>>,
+    records: RwLock<Shelf<T>>,
     changes: AtomicU64,
     unlisted: AtomicUsize,
+}
+
+#[derive(Debug)]
+struct Shelf<T> {
+    by_key: BTreeMap<Key, (u64, Arc<T>)>,
+    by_label: Labels,
+}
+
+impl<T> Default for Shelf<T> {
+    fn default() -> Self {
+        Self {
+            by_key: BTreeMap::new(),
+            by_label: Labels::default(),
+        }
+    }
+}
+
+impl<T: Filed> Shelf<T> {
+    fn file(&mut self, key: &Key, record: &T) {
+        if let Some(labels) = record.labels() {
+            self.by_label.add(&key.0, &key.1, labels);
+        }
+    }
+
+    fn unfile(&mut self, key: &Key, record: &T) {
+        if let Some(labels) = record.labels() {
+            self.by_label.remove(&key.0, &key.1, labels);
+        }
+    }
 }
 
 impl<T> Default for Store<T> {
@@ -27,33 +65,41 @@ impl<T> Default for Store<T> {
     }
 }
 
-impl<T: PartialEq> Store<T> {
+impl<T: PartialEq + Filed> Store<T> {
     /// Takes a record unless a newer one is there. Says whether anything but the version changed.
     pub fn put(&self, key: Key, version: u64, record: T) -> bool {
-        let mut records = self.records.write().unwrap_or_else(PoisonError::into_inner);
-        match records.get_mut(&key) {
+        let mut shelf = self.records.write().unwrap_or_else(PoisonError::into_inner);
+        let known = match shelf.by_key.get_mut(&key) {
             Some((newest, _)) if *newest > version => return false,
             Some((newest, known)) if **known == record => {
                 *newest = version;
                 return false;
             }
-            Some(slot) => *slot = (version, Arc::new(record)),
-            None => {
-                records.insert(key, (version, Arc::new(record)));
+            Some((_, known)) => Some(known.clone()),
+            None => None,
+        };
+        if known
+            .as_ref()
+            .is_none_or(|known| known.labels() != record.labels())
+        {
+            if let Some(known) = known {
+                shelf.unfile(&key, &known);
             }
+            shelf.file(&key, &record);
         }
+        shelf.by_key.insert(key, (version, Arc::new(record)));
         self.changes.fetch_add(1, Ordering::Release);
         true
     }
 
     /// Removes a record. Says whether it was there.
     pub fn remove(&self, key: &Key) -> bool {
-        let removed = self
-            .records
-            .write()
-            .unwrap_or_else(PoisonError::into_inner)
-            .remove(key)
-            .is_some();
+        let mut shelf = self.records.write().unwrap_or_else(PoisonError::into_inner);
+        let record = shelf.by_key.remove(key);
+        if let Some((_, record)) = &record {
+            shelf.unfile(key, record);
+        }
+        let removed = record.is_some();
         if removed {
             self.changes.fetch_add(1, Ordering::Release);
         }
@@ -62,19 +108,26 @@ impl<T: PartialEq> Store<T> {
 
     /// Replaces everything of a namespace (`None`: of all) by a fresh list; records of our own that are newer than the list's stay.
     pub fn replace(&self, namespace: Option<&str>, fresh: BTreeMap<Key, (u64, T)>) {
-        let mut records = self.records.write().unwrap_or_else(PoisonError::into_inner);
+        let mut shelf = self.records.write().unwrap_or_else(PoisonError::into_inner);
         let concerned = |key: &Key| namespace.is_none_or(|ns| key.0 == ns);
-        let (mut old, others): (BTreeMap<_, _>, BTreeMap<_, _>) = std::mem::take(&mut *records)
+        let (mut old, others): (BTreeMap<_, _>, BTreeMap<_, _>) = std::mem::take(&mut shelf.by_key)
             .into_iter()
             .partition(|(key, _)| concerned(key));
-        *records = others;
+        shelf.by_key = others;
         for (key, (version, record)) in fresh {
             let slot = match old.remove(&key) {
                 Some((newest, known)) if newest > version => (newest, known),
                 Some((_, known)) if *known == record => (version, known),
                 _ => (version, Arc::new(record)),
             };
-            records.insert(key, slot);
+            shelf.by_key.insert(key, slot);
+        }
+        let Shelf { by_key, by_label } = &mut *shelf;
+        *by_label = Labels::default();
+        for ((namespace, name), (_, record)) in by_key {
+            if let Some(labels) = record.labels() {
+                by_label.add(namespace, name, labels);
+            }
         }
         self.changes.fetch_add(1, Ordering::Release);
     }
@@ -97,6 +150,7 @@ impl<T: PartialEq> Store<T> {
         self.records
             .read()
             .unwrap_or_else(PoisonError::into_inner)
+            .by_key
             .get(&key)
             .map(|(_, record)| record.clone())
     }
@@ -104,18 +158,40 @@ impl<T: PartialEq> Store<T> {
     /// All records of a namespace, in order of name.
     pub fn in_namespace(&self, namespace: &str) -> Vec<(String, Arc<T>)> {
         let from = Bound::Included((namespace.to_owned(), String::new()));
-        let records = self.records.read().unwrap_or_else(PoisonError::into_inner);
-        records
+        let shelf = self.records.read().unwrap_or_else(PoisonError::into_inner);
+        shelf
+            .by_key
             .range((from, Bound::Unbounded))
             .take_while(|((ns, _), _)| ns == namespace)
             .map(|((_, name), (_, record))| (name.clone(), record.clone()))
             .collect()
     }
 
+    /// Records of a namespace that may bear all of these labels, in order of name: every one that does is among them. All of it without
+    /// labels.
+    pub fn labelled(
+        &self,
+        namespace: &str,
+        labels: &BTreeMap<String, String>,
+    ) -> Vec<(String, Arc<T>)> {
+        let shelf = self.records.read().unwrap_or_else(PoisonError::into_inner);
+        let Some(names) = shelf.by_label.names(namespace, labels) else {
+            drop(shelf);
+            return self.in_namespace(namespace);
+        };
+        let found = names.into_iter().filter_map(|name| {
+            let key = (namespace.to_owned(), name.to_owned());
+            let (_, record) = shelf.by_key.get(&key)?;
+            Some((key.1, record.clone()))
+        });
+        found.collect()
+    }
+
     /// All records, in order of key.
     pub fn all(&self) -> Vec<(Key, Arc<T>)> {
-        let records = self.records.read().unwrap_or_else(PoisonError::into_inner);
-        records
+        let shelf = self.records.read().unwrap_or_else(PoisonError::into_inner);
+        shelf
+            .by_key
             .iter()
             .map(|(key, (_, record))| (key.clone(), record.clone()))
             .collect()
@@ -135,6 +211,51 @@ impl<T: PartialEq> Store<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    impl Filed for &str {}
+    impl Filed for u8 {}
+    impl Filed for i32 {}
+
+    impl Filed for BTreeMap<String, String> {
+        fn labels(&self) -> Option<&BTreeMap<String, String>> {
+            Some(self)
+        }
+    }
+
+    fn labels(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
+        let owned = |(key, value): &(&str, &str)| ((*key).to_owned(), (*value).to_owned());
+        pairs.iter().map(owned).collect()
+    }
+
+    #[test]
+    fn what_bears_a_label_is_found_in_order_of_name_until_it_loses_it_or_is_gone() {
+        let store = Store::default();
+        let found = |wanted: &[(&str, &str)]| -> Vec<String> {
+            let found = store.labelled("ns", &labels(wanted));
+            found.into_iter().map(|(name, _)| name).collect()
+        };
+        let (chat, new) = (("app", "chat"), ("hash", "new"));
+        store.put(key("b"), 1, labels(&[chat]));
+        store.put(key("a"), 1, labels(&[chat, new]));
+        store.put(key("c"), 1, labels(&[("app", "code")]));
+        store.put(("other".into(), "d".into()), 1, labels(&[chat]));
+        assert_eq!(found(&[chat]), ["a", "b"]);
+        assert_eq!(found(&[chat, new]), ["a"], "the rarest of them");
+        assert_eq!(found(&[chat, ("hash", "none")]), [""; 0]);
+        assert_eq!(found(&[]), ["a", "b", "c"]);
+        store.put(key("a"), 2, labels(&[("app", "code"), new]));
+        assert_eq!(found(&[chat]), ["b"]);
+        assert_eq!(found(&[new]), ["a"]);
+        store.remove(&key("b"));
+        assert_eq!(found(&[chat]), [""; 0]);
+        store.replace(
+            Some("ns"),
+            BTreeMap::from([(key("e"), (3, labels(&[chat])))]),
+        );
+        assert_eq!(found(&[chat]), ["e"]);
+        assert_eq!(found(&[new]), [""; 0]);
+        assert_eq!(store.labelled("other", &labels(&[chat])).len(), 1);
+    }
 
     fn key(name: &str) -> Key {
         ("ns".into(), name.into())

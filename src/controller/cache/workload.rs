@@ -1,4 +1,4 @@
-use super::{Record, TaintRecord, TolerationRecord, gpu_resources};
+use super::{Filed, Record, TaintRecord, TolerationRecord, gpu_resources};
 use crate::api::WorkloadKind;
 use crate::units::GpuResource;
 use k8s_openapi::NamespaceResourceScope;
@@ -24,6 +24,8 @@ pub trait Workload:
     /// What is kept of it; `None` when it asks for no GPU and bears no mark of ours.
     fn record(self) -> Option<WorkloadRecord>;
 }
+
+impl Filed for WorkloadRecord {}
 
 impl<K: Workload> Record<K> for WorkloadRecord {
     fn of(object: K) -> Option<Self> {
