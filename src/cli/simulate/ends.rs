@@ -23,7 +23,7 @@ pub(super) fn said(loads: &[AgentLoad], seconds: f64) -> Result<Vec<String>, Str
         let ends = loads.iter().filter_map(|load| Some((load, ends(load)?)));
         let ends = ends.filter(|(_, end)| chosen(*end));
         let words: Vec<String> = ends
-            .map(|(load, end)| format!("of {} {end:.0} s", load.agent))
+            .map(|(load, end)| format!("{} {end:.0} s", load.agent))
             .collect();
         (!words.is_empty()).then(|| words.join(", "))
     };
@@ -33,7 +33,7 @@ pub(super) fn said(loads: &[AgentLoad], seconds: f64) -> Result<Vec<String>, Str
         )
     });
     let long = of(&|end| is_short(seconds, end)).map(|long| {
-        format!("of loads that are longer the run takes the first {seconds} s: there are {long}")
+        format!("the run takes the first {seconds} s of loads that are longer: {long}")
     });
     let missing = loads.iter().filter_map(|load| {
         let Arrivals::Trace(replay) = &load.arrivals else {

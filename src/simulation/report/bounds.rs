@@ -3,7 +3,7 @@
 use super::runs::Runs;
 use crate::sharing::Strategy;
 use crate::simulation::bounds::{
-    Bound, Terms, best_split, clairvoyant_plan, cmu_order, processor_sharing,
+    Bound, NoSplit, Terms, best_split, clairvoyant_plan, cmu_order, processor_sharing,
 };
 use crate::simulation::statistics::{Interval, interval, paired_ratio};
 use crate::simulation::{Cluster, Scenario, Sketch};
@@ -23,7 +23,7 @@ const MAY_WAIT: f64 = 60.0;
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct BoundResult {
-    /// Its name: `cmu-order`, `processor-sharing`, `best-split`, or `clairvoyant-plan` where nodes come and go.
+    /// Its name: `cmu-order`, `processor-sharing`, where GPUs are hard parts `best-split`, where nodes come and go `clairvoyant-plan`.
     pub bound: String,
     /// What it bounds, and under which conditions, in words.
     pub conditions: String,
@@ -54,11 +54,8 @@ pub struct OfSeed {
 
 /// All bounds on the runs of a scenario with one seed. It holds all requests of a run in memory.
 pub fn bounds_of(scenario: &Scenario, seed: u64) -> Vec<OfSeed> {
-    let mut found = vec![
-        order(scenario, seed),
-        sharing(scenario, seed),
-        split(scenario, seed),
-    ];
+    let mut found = vec![order(scenario, seed), sharing(scenario, seed)];
+    found.extend(split(scenario, seed));
     found.extend(plan(scenario, seed));
     found
 }
@@ -91,14 +88,13 @@ fn sharing(scenario: &Scenario, seed: u64) -> OfSeed {
     }
 }
 
-fn split(scenario: &Scenario, seed: u64) -> OfSeed {
-    let step = match &scenario.cluster {
-        Cluster::Fractions(fractions) => {
-            let steps = STEPS.max(2 * scenario.loads.len() as u64);
-            MilliGpus((fractions.gpus.0 / steps).max(1))
-        }
-        Cluster::Nodes(_) => MilliGpus::ONE,
+/// Where shares bind.
+fn split(scenario: &Scenario, seed: u64) -> Option<OfSeed> {
+    let Cluster::Fractions(fractions) = &scenario.cluster else {
+        return None;
     };
+    let steps = STEPS.max(2 * scenario.loads.len() as u64);
+    let step = MilliGpus((fractions.gpus.0 / steps).max(1));
     let mut found = OfSeed {
         bound: "best-split",
         conditions: format!(
@@ -111,9 +107,10 @@ fn split(scenario: &Scenario, seed: u64) -> OfSeed {
     };
     match best_split(scenario, seed, step) {
         Ok(split) => found.latency = Some(sum(&split.agents)),
+        Err(NoSplit::NoPartition(_)) => return None,
         Err(none) => found.unmet.push(none.to_string()),
     }
-    found
+    Some(found)
 }
 
 /// Where nodes come and go.

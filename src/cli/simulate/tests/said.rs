@@ -156,7 +156,7 @@ fn a_run_longer_than_its_trace_is_refused_and_one_that_cuts_it_says_so() {
     assert_eq!((all.requests, all.unserved), (106.0, 0.0), "none is lost");
     let said = assumed(&whole);
     assert!(
-        said.contains("loads that end before the run of 100 s: of coordinator 41 s; nothing"),
+        said.contains("loads that end before the run of 100 s: coordinator 41 s; nothing"),
         "{said}"
     );
     let error = recorded(&folder, &["--seconds", "200"]).unwrap_err();
@@ -167,7 +167,7 @@ fn a_run_longer_than_its_trace_is_refused_and_one_that_cuts_it_says_so() {
     let cut = recorded(&folder, &["--seconds", "50"]).unwrap();
     let said = assumed(&cut);
     assert!(
-        said.contains("the run takes the first 50 s: there are of nlp 100 s, of reasoning 100 s, of vision 100 s"),
+        said.contains("the run takes the first 50 s of loads that are longer: nlp 100 s, reasoning 100 s, vision 100 s"),
         "{said}"
     );
     assert_eq!(cut.results[0].measures.requests, 54.0);
@@ -198,7 +198,7 @@ fn a_trace_that_ends_before_other_loads_do_is_said_and_offered_over_the_whole_ru
             .ends_with("offered load 0.10 of 1 GPUs")
     );
     assert!(
-        assumed(&long).contains("loads that end before the run of 1000 s: of nlp 100 s"),
+        assumed(&long).contains("loads that end before the run of 1000 s: nlp 100 s"),
         "{}",
         assumed(&long)
     );
