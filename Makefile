@@ -39,7 +39,8 @@ bench: ## The figures: a table, and target/bench/report.json.
 	@.ci/bench
 
 .PHONY: evaluation
-evaluation: ## What moving GPUs is worth, from the simulator: writes docs/evaluation.md. Some minutes after the first build.
+evaluation: ## What moving GPUs is worth, from the simulator: checks design.md's table, writes docs/evaluation.md. Minutes after the first build.
+	AGENTPOOL_EVALUATION=1 $(CARGO) test --locked --release --package agentpool --test section_six -- --nocapture
 	$(CARGO) run --locked --release --package agentpool-e2e --bin evaluation
 
 .PHONY: generate

@@ -15,7 +15,7 @@ pub struct Outcome {
     pub paid: f64,
     /// Of these, granted to nobody.
     pub stranded: f64,
-    /// Changes of an agent's share or replicas that were begun.
+    /// Changes of an agent's share or replicas that were begun, of all agents.
     pub moves: u64,
     /// Over time, for plots; at most [`super::POINTS`] of them, evenly spaced.
     pub series: Vec<Point>,
@@ -42,6 +42,8 @@ pub struct AgentOutcome {
     pub busy: f64,
     /// Pods that were started after the run began.
     pub restarts: u64,
+    /// Changes of its share or replicas that were begun.
+    pub moves: u64,
     /// Requests that lost a pod while they ran in it and started again.
     pub cut: u64,
     /// Longest time for which it had requests and finished none, in seconds.

@@ -146,7 +146,6 @@ struct Run<'a> {
     warmup_at: f64,
     /// When requests stop; infinite afterwards.
     end_at: f64,
-    moves_before: u64,
 }
 
 /// The next request of every agent.
@@ -220,7 +219,6 @@ impl<'a> Run<'a> {
             granted: vec![Granted::default(); agents],
             warmup_at: scenario.warmup,
             end_at: scenario.seconds,
-            moves_before: 0,
         };
         run.grant();
         run
@@ -253,6 +251,12 @@ impl<'a> Run<'a> {
 
     /// Serves requests until then, or until something else is to be done.
     fn serve(&mut self, until: f64) -> Result<Pause, RunError> {
+        // What arrives as the warm-up ends is counted, so it comes after that.
+        let last = if until < self.warmup_at {
+            until
+        } else {
+            until.next_down()
+        };
         loop {
             let (arrives, agent) = self.loads.first();
             let served = self.engine.next();
@@ -272,7 +276,7 @@ impl<'a> Run<'a> {
                     self.grant();
                     return Ok(Pause::Changed);
                 }
-            } else if arrives <= until {
+            } else if arrives <= last {
                 let present = self.engine.counts(agent).present();
                 self.tally.arrived(arrives, agent, present);
                 let work = self.loads.take(agent);
@@ -315,7 +319,6 @@ impl<'a> Run<'a> {
 
     fn begin(&mut self, now: f64) {
         self.tally.begin(now, &self.engine, &self.granted);
-        self.moves_before = self.world.moves();
         self.warmup_at = f64::INFINITY;
     }
 
@@ -377,15 +380,18 @@ impl<'a> Run<'a> {
             .iter()
             .map(|a| a.name.as_str())
             .collect();
+        let (paid, granted) = (self.tally.paid, self.tally.granted);
+        let series = self.tally.series.points();
+        let agents = self.tally.agents(end, &self.engine, &names, &self.granted);
         Ok(Outcome {
             rule: name.to_owned(),
             seed,
             seconds: end - self.scenario.warmup,
-            paid: self.tally.paid,
-            stranded: self.tally.paid - self.tally.granted,
-            moves: self.world.moves() - self.moves_before,
-            series: self.tally.series.points(),
-            agents: self.tally.agents(end, &self.engine, &names, &self.granted),
+            paid,
+            stranded: paid - granted,
+            moves: agents.iter().map(|agent| agent.moves).sum(),
+            series,
+            agents,
         })
     }
 }

@@ -45,6 +45,7 @@ struct Before {
     cut: u64,
     busy: f64,
     restarts: u64,
+    moves: u64,
 }
 
 /// What the world says of an agent over a stretch of time.
@@ -56,6 +57,8 @@ pub(super) struct Granted {
     pub replicas: u32,
     /// Pods started since the run began.
     pub restarts: u64,
+    /// Changes of its share or replicas since the run began.
+    pub moves: u64,
 }
 
 impl Tally {
@@ -119,6 +122,7 @@ impl Tally {
                 cut: counts.cut,
                 busy: engine.done(now, agent),
                 restarts: granted[agent].restarts,
+                moves: granted[agent].moves,
             };
         }
     }
@@ -167,6 +171,7 @@ impl Tally {
                 granted: account.granted,
                 busy: engine.done(now, agent) - before.busy,
                 restarts: granted[agent].restarts - before.restarts,
+                moves: granted[agent].moves - before.moves,
                 cut: counts.cut - before.cut,
                 starved: account.starved,
             }

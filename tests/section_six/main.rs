@@ -1,4 +1,5 @@
-//! The table of docs/design.md, section 6, on the real traces: a few cells here, all of them with `AGENTPOOL_EVALUATION=1`.
+//! The tables of docs/design.md, section 6, on the real traces: a few cells here, all of them with `AGENTPOOL_EVALUATION=1`, as
+//! `make evaluation` sets it.
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 
@@ -128,4 +129,55 @@ fn the_published_ratios_are_those_of_fading_means_from_zero_and_of_runs_that_end
         }
     }
     assert_near(found);
+}
+
+/// Cells of the table that has both readings beside each other, with the published ratios and this simulator's.
+const BOTH: [usize; 2] = [2, 4];
+
+#[test]
+fn the_readings_beside_each_other_in_the_design_are_those_that_are_measured_here() {
+    let is_one = |column: &Column| column.trace == "four_agent_A" && column.equal.is_some();
+    let columns = columns(is_one);
+    let columns: Vec<_> = columns.iter().filter(|(_, c, _)| is_one(c)).collect();
+    if columns.is_empty() {
+        return;
+    }
+    let mut lines = Vec::new();
+    for row in BOTH.map(|row| &ROWS[row]) {
+        let mut line = |what: &str, of: &dyn Fn(usize, &Column, &Trace) -> f64| {
+            let cells = columns
+                .iter()
+                .map(|(c, column, trace)| format!(" {:.2} |", of(*c, column, trace)));
+            lines.push(format!("| {what} |{}", cells.collect::<String>()));
+        };
+        let apart = |reading| {
+            move |_: usize, column: &Column, trace: &Trace| {
+                mean(|seed| {
+                    let requests = Requests::draw(trace, column, seed);
+                    let mean = |row| apart::mean(&requests, row, reading);
+                    mean(Some(row)) / mean(None)
+                })
+            }
+        };
+        line(&format!("{}: published", row.describe()), &|c, _, _| {
+            row.published[c].unwrap()
+        });
+        line("the same by that reading", &apart(Reading::Published));
+        line("as the operator, written apart", &apart(Reading::Operator));
+        line("as the operator, by the simulator", &|_, column, trace| {
+            let scenario = cell::scenario(trace, column, row);
+            mean(|seed| {
+                let (ruled, equal) = cell::pair(&scenario, row, seed);
+                ruled / equal
+            })
+        });
+    }
+    let table = lines.join("\n");
+    println!("{table}");
+    let design = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("docs/design.md");
+    let design = std::fs::read_to_string(design).unwrap();
+    assert!(
+        design.contains(&table),
+        "docs/design.md, section 6, has another table than:\n{table}"
+    );
 }

@@ -8,11 +8,25 @@ use std::time::Duration;
 /// # Errors
 /// When there is no such process.
 pub fn resident_mebibytes(id: i32) -> Result<f64> {
+    memory(id, "VmRSS")
+}
+
+/// The most resident memory that a process has had since it began, in MiB.
+///
+/// # Errors
+/// When there is no such process.
+pub fn peak_mebibytes(id: i32) -> Result<f64> {
+    memory(id, "VmHWM")
+}
+
+fn memory(id: i32, field: &'static str) -> Result<f64> {
     let text = std::fs::read_to_string(format!("/proc/{id}/status"))
         .with_context(|| format!("process {id}"))?;
-    let line = text.lines().find_map(|l| l.strip_prefix("VmRSS:"));
+    let line = text
+        .lines()
+        .find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
     let kibibytes = line.and_then(|l| l.split_whitespace().next());
-    let kibibytes: f64 = kibibytes.context("VmRSS")?.parse().context("VmRSS")?;
+    let kibibytes: f64 = kibibytes.context(field)?.parse().context(field)?;
     Ok(kibibytes / 1024.0)
 }
 
@@ -49,7 +63,8 @@ mod tests {
     #[test]
     fn this_process_has_memory_and_spends_time() {
         let id = i32::try_from(std::process::id()).unwrap();
-        assert!(resident_mebibytes(id).unwrap() > 1.0);
+        let resident = resident_mebibytes(id).unwrap();
+        assert!(resident > 1.0 && peak_mebibytes(id).unwrap() >= resident);
         let before = cpu_time(id).unwrap();
         let mut x = 1u64;
         while cpu_time(id).unwrap() <= before {

@@ -1,6 +1,9 @@
 //! From a pool and a scenario file to what is run.
 
+use super::bounds;
 use super::cluster;
+use super::effect;
+use super::ends;
 use super::failure::Failure;
 use super::file::{AgentFile, ClusterFile, ScenarioFile};
 use super::loads;
@@ -21,6 +24,8 @@ pub(super) struct Plan {
     pub described: Described,
     pub rules: Vec<Rule>,
     pub seeds: Vec<u64>,
+    /// Requests of a run, on average.
+    pub requests: f64,
 }
 
 /// Puts together what is run. `name` is what errors call the scenario, `folder` where its paths begin.
@@ -54,6 +59,8 @@ pub(super) fn build(
         ..Described::default()
     };
     let cluster = cluster::build(cluster, &pool, &mut described).map_err(wrong)?;
+    effect::refuse(file, &cluster).map_err(wrong)?;
+    described.assumed.extend(effect::speed(&pool, &cluster));
     let of = |agent: &str| file.agents.get(agent).cloned().unwrap_or_default();
     let lag = pool.declared_lag.as_secs_f64();
     let services: Vec<Service> = pool
@@ -64,13 +71,16 @@ pub(super) fn build(
     if matches!(cluster, Cluster::Nodes(_)) {
         described.assumed.extend(starts(&names, file, lag));
     }
-    let gpus = cluster::gpus(&cluster);
+    let gpus = cluster::gpus(&cluster, &pool);
     let (loads, length) = loads::build(file, &pool, &cluster, name, folder, &mut described)?;
     let seconds = file.seconds.or(length).unwrap_or(1800.0);
     described.seconds = seconds;
+    described
+        .assumed
+        .extend(ends::said(&loads, seconds).map_err(wrong)?);
     let rates: Vec<f64> = loads
         .iter()
-        .map(|load| load.arrivals.mean_rate(seconds))
+        .map(|load| load.arrivals.offered(seconds))
         .collect();
     let requests = rates.iter().sum::<f64>() * seconds;
     if requests > MOST_REQUESTS {
@@ -79,6 +89,7 @@ pub(super) fn build(
              {MOST_REQUESTS:.0e}"
         )));
     }
+    described.assumed.extend(bounds::none(requests));
     let offered = rates.iter().zip(&services);
     let offered: f64 = offered
         .map(|(rate, service)| rate / service.throughput)
@@ -99,6 +110,7 @@ pub(super) fn build(
     Ok(Plan {
         rules: rules(file.rules.as_deref(), pool.policy).map_err(wrong)?,
         seeds: (1..=u64::from(file.seeds.unwrap_or(5))).collect(),
+        requests,
         scenario: Scenario {
             services,
             loads,

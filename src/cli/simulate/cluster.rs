@@ -1,5 +1,7 @@
 //! From the scenario's cluster to the simulator's.
 
+use super::effect;
+use super::failure::Failure;
 use super::file::{ClusterFile, ElasticFile, Gpus, GroupFile, SharingFile};
 use crate::api::ValidPool;
 use crate::sharing::{InstanceFacts, Node, Strategy};
@@ -35,7 +37,10 @@ pub(super) fn build(
             let (sharing, words) = worth(*sharing, switching_efficiency.unwrap_or(1.0), pool);
             described.cluster =
                 format!("{} GPUs as {words}, in force after {lag} s", gpus.as_gpus());
-            Ok(Cluster::Fractions(Fractions { gpus, lag, sharing }))
+            let cluster = Cluster::Fractions(Fractions { gpus, lag, sharing });
+            let unused = effect::switching(*switching_efficiency, pool, &cluster);
+            described.assumed.extend(unused);
+            Ok(cluster)
         }
         ClusterFile::Nodes {
             groups,
@@ -68,23 +73,90 @@ pub(super) fn build(
                 })
                 .collect();
             described.cluster = words.join(", ");
-            Ok(Cluster::Nodes(Nodes {
+            let cluster = Cluster::Nodes(Nodes {
                 groups,
                 switching_efficiency: switching_efficiency.unwrap_or(1.0),
-            }))
+            });
+            let unused = effect::switching(*switching_efficiency, pool, &cluster);
+            described
+                .assumed
+                .extend(unused.into_iter().chain(surplus(&cluster, pool)));
+            Ok(cluster)
         }
     }
 }
 
-/// GPUs that are there at the start.
-pub(super) fn gpus(cluster: &Cluster) -> f64 {
+/// GPUs that rules may give out at the start: of those on nodes no more than the pool declares.
+pub(super) fn gpus(cluster: &Cluster, pool: &ValidPool) -> f64 {
     match cluster {
         Cluster::Fractions(fractions) => fractions.gpus.as_gpus(),
         Cluster::Nodes(nodes) => {
-            let of = |group: &NodeGroup| f64::from(group.count) * f64::from(group.node.gpus);
-            nodes.groups.iter().map(of).sum()
+            let there = found(&nodes.groups, |group| group.count);
+            let declared = pool.shape.declared_gpus;
+            declared.map_or(there, |declared| declared.as_gpus().min(there))
         }
     }
+}
+
+/// GPUs of so many nodes of each group.
+fn found(groups: &[NodeGroup], nodes: impl Fn(&NodeGroup) -> u32) -> f64 {
+    let of = |group: &NodeGroup| f64::from(nodes(group)) * f64::from(group.node.gpus);
+    groups.iter().map(of).sum()
+}
+
+/// Nodes that there are at most.
+fn most(group: &NodeGroup) -> u32 {
+    group
+        .elastic
+        .map_or(group.count, |e| e.max.max(group.count))
+}
+
+/// What is said where the pool declares another number of GPUs than the nodes have.
+fn surplus(cluster: &Cluster, pool: &ValidPool) -> Option<String> {
+    let Cluster::Nodes(nodes) = cluster else {
+        return None;
+    };
+    let declared = pool.shape.declared_gpus?.as_gpus();
+    let (there, most) = (
+        found(&nodes.groups, |group| group.count),
+        found(&nodes.groups, most),
+    );
+    if declared < there {
+        Some(format!(
+            "of the {there} GPUs of the nodes rules give out the {declared} that the pool declares; all are paid for"
+        ))
+    } else if declared > most {
+        Some(format!(
+            "of the {declared} GPUs that the pool declares there are those that the nodes have, {most}"
+        ))
+    } else {
+        None
+    }
+}
+
+/// Refuses a number of GPUs by `--gpus`, as it was written, that the nodes of the scenario do not have: it would change nothing.
+///
+/// # Errors
+/// They do not.
+pub(super) fn reach(flag: &str, cluster: &Cluster, pool: &ValidPool) -> Result<(), Failure> {
+    let (Cluster::Nodes(nodes), Some(declared)) = (cluster, pool.shape.declared_gpus) else {
+        return Ok(());
+    };
+    let (declared, most) = (declared.as_gpus(), found(&nodes.groups, most));
+    if declared <= most {
+        return Ok(());
+    }
+    let group = nodes
+        .groups
+        .first()
+        .map_or("", |group| group.node.name.as_str());
+    Err(Failure::input(
+        "--gpus",
+        format_args!(
+            "{flag}: the pool would have {declared} GPUs, and cluster.groups has {most} at most, which are all that can be given out: \
+             give it more nodes instead, as --set cluster.groups[{group}].count=2"
+        ),
+    ))
 }
 
 fn amount(gpus: Option<&Gpus>, pool: &ValidPool) -> Result<MilliGpus, String> {
@@ -155,6 +227,13 @@ fn group(file: &GroupFile, strategy: &Strategy) -> Result<NodeGroup, String> {
             );
         }
         Strategy::Mig => {}
+    }
+    if *strategy != Strategy::Mig
+        && let Some(name) = file.instances.keys().next()
+    {
+        return Err(format!(
+            "instances: {name}: the pool does not share by MIG, and nobody would use it: leave it out"
+        ));
     }
     let mut instances = BTreeMap::new();
     for (name, instance) in &file.instances {

@@ -10,7 +10,8 @@ use std::collections::BTreeMap;
 #[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub(super) struct ScenarioFile {
-    /// For how long requests arrive; > 0. Default: the length of the trace, else 1800.
+    /// For how long requests arrive; > 0. Default: the length of the longest trace, else 1800. Longer than all traces is refused, and
+    /// which loads end earlier or are cut is said.
     pub seconds: Option<f64>,
     /// Requests that arrive earlier are served and not counted; at least 0, below `seconds`. Default 0.
     pub warmup: f64,
@@ -33,7 +34,7 @@ pub(super) struct ScenarioFile {
     /// Where requests wait for a replica: `FewestRequests` (in the one with the fewest, where they stay: a Service in front of engines
     /// that queue by themselves) or `OneQueue` (in a queue of their agent, from which a replica takes when it has room: a gateway or an
     /// activator). Every rule sees what waits, wherever. Default: what the rule brings along, OneQueue with knative and FewestRequests
-    /// with all others. Without nodes it makes no difference.
+    /// with all others. Only with nodes.
     pub dispatch: Option<DispatchFile>,
     /// A trace that has the load of all agents, by name where there are several: a file, a folder, or the name of a folder in
     /// `AGENTPOOL_TRACES`; from the place of this file. Default: the agents' own arrivals.
@@ -54,7 +55,7 @@ pub(super) struct AgentFile {
     #[schemars(with = "Option<Foreign>")]
     pub work: Option<Work>,
     /// How its part of the trace is brought to another rate: `{type: Compression, rate}`, `{type: Superposition, rate}` or
-    /// `{type: Thinning, rate}`. Default: as recorded.
+    /// `{type: Thinning, rate}`. Default: as recorded. Only with a trace.
     #[schemars(with = "Option<Foreign>")]
     pub scaling: Option<Scaling>,
     /// Requests a second that it really serves on one whole GPU; > 0. Default: what the pool declares.
@@ -110,16 +111,19 @@ pub(super) enum ClusterFile {
         /// From a decision until it is in force; at least 0. Default: the pool's `actuationLag`.
         lag: Option<f64>,
         /// What a share is worth: `Partition` (a hard part, as with MIG), `TimeSlicing` (idle agents lend their turns) or `Mps` (a cap).
-        /// Default: TimeSlicing where the pool's sharing is, else Partition.
+        /// Default: TimeSlicing where the pool's sharing is, else Partition. A part of a GPU is as fast as it is large unless the pool
+        /// shares by MIG and says `model.speedExponent`.
         sharing: Option<SharingFile>,
-        /// Speed of a time-sliced GPU that is left while two or more agents are busy; in (0, 1]. Default 1.
+        /// Speed of a time-sliced GPU that is left while two or more agents are busy; in (0, 1]. Default 1. Without effect, which is
+        /// said, where nobody takes turns.
         switching_efficiency: Option<f64>,
     },
     /// Pods on nodes, placed as Kubernetes would, whatever the rule within the GPUs that the pool declares.
     Nodes {
         /// The nodes, by kind; at least one. Required.
         groups: Vec<GroupFile>,
-        /// Speed of a time-sliced GPU that is left while two or more of its processes are busy; in (0, 1]. Default 1.
+        /// Speed of a time-sliced GPU that is left while two or more of its processes are busy; in (0, 1]. Default 1. Without effect,
+        /// which is said, unless the pool shares by time-slicing.
         switching_efficiency: Option<f64>,
     },
 }
@@ -158,7 +162,7 @@ pub(super) struct GroupFile {
     pub gpus: u32,
     /// Memory of a GPU, such as 80Gi. Default: unknown; needed for time-slicing where the pool declares memory.
     pub gpu_memory: Option<String>,
-    /// MIG instances of a node by resource, such as `nvidia.com/mig-1g.10gb`. Default: none.
+    /// MIG instances of a node by resource, such as `nvidia.com/mig-1g.10gb`. Default: none. Only where the pool shares by MIG.
     #[serde(default)]
     pub instances: BTreeMap<String, InstanceFile>,
     /// Streaming multiprocessors of a whole GPU. Default: unknown; needed for MIG.

@@ -2,7 +2,7 @@
 
 use super::cluster::gpus;
 use super::failure::Failure;
-use super::file::ScenarioFile;
+use super::file::{AgentFile, ScenarioFile};
 use crate::api::ValidPool;
 use crate::cli::traces;
 use crate::simulation::Cluster;
@@ -29,19 +29,16 @@ pub(super) fn build(
 ) -> Result<(Vec<AgentLoad>, Option<f64>), Failure> {
     let loads = match &file.trace {
         Some(trace) => recorded(file, trace, pool, name, folder, described)?,
-        None => written(file, pool, cluster, folder, described)?,
+        None => written(file, pool, cluster, name, folder, described)?,
     };
     for load in &loads {
         load.check().map_err(|error| Failure::input(name, error))?;
     }
     let lengths = loads.iter().filter_map(|load| match &load.arrivals {
-        Arrivals::Trace(replay) => {
-            let recorded = replay.span();
-            Some(recorded * replay.mean_rate() / load.arrivals.mean_rate(recorded))
-        }
+        Arrivals::Trace(replay) => Some(replay.length()),
         _ => None,
     });
-    // A scaling that keeps the length would be cut by this only where agents differ: the longest counts.
+    // Where agents' parts differ, the longest counts; what becomes of the others is said.
     let length = lengths.fold(None, |longest: Option<f64>, length| {
         Some(longest.map_or(length, |longest| longest.max(length)))
     });
@@ -142,14 +139,16 @@ fn written(
     file: &ScenarioFile,
     pool: &ValidPool,
     cluster: &Cluster,
+    name: &str,
     folder: &Path,
     described: &mut Described,
 ) -> Result<Vec<AgentLoad>, Failure> {
-    let equal = gpus(cluster) / pool.agents.len() as f64;
+    let equal = gpus(cluster, pool) / pool.agents.len() as f64;
     let (mut assumed, mut capped) = (Vec::new(), Vec::new());
     let mut loads = Vec::new();
     for (i, agent) in pool.agents.iter().enumerate() {
         let own = file.agents.get(&agent.name).cloned().unwrap_or_default();
+        scalable(&agent.name, &own).map_err(|error| Failure::input(name, error))?;
         let arrivals = match own.arrivals {
             Some(Arrivals::Trace(mut replay)) => {
                 if let Some(scaling) = own.scaling {
@@ -200,6 +199,21 @@ fn written(
         ));
     }
     Ok(loads)
+}
+
+/// Refuses a scaling without a trace that it could scale, or beside another one.
+fn scalable(agent: &str, file: &AgentFile) -> Result<(), String> {
+    let Some(scaling) = file.scaling else {
+        return Ok(());
+    };
+    let reason = match &file.arrivals {
+        Some(Arrivals::Trace(replay)) if replay.scaling == Scaling::AsRecorded => return Ok(()),
+        Some(Arrivals::Trace(_)) => "is given beside arrivals.scaling: must be one of both",
+        _ => {
+            "scales a trace, and this load is none: leave it out, and set the rate in `arrivals` (or give a `trace`)"
+        }
+    };
+    Err(format!("agents.{agent}.scaling: {scaling:?}: {reason}"))
 }
 
 /// GPUs that an agent can use at most.

@@ -1,7 +1,10 @@
 //! `agentpool simulate`: files, threads and progress around the pure simulation.
 
+mod bounds;
 mod build;
 mod cluster;
+mod effect;
+mod ends;
 mod failure;
 mod fair;
 mod file;
@@ -43,6 +46,9 @@ pub(super) struct SimulateArgs {
     /// A recording (`agentpool run --record`): its pool, unless one is named, and the rates that reached its agents.
     #[arg(long, value_name = "FOLDER|FILE", conflicts_with_all = ["paper", "trace"])]
     from: Option<PathBuf>,
+    /// Which pool of a recording that has several. Default: the one of --pool's manifest.
+    #[arg(long, value_name = "NAMESPACE/NAME", requires = "from")]
+    from_pool: Option<String>,
     /// The loads of all agents, by name where there are several: a file, a folder, or the name of a folder in AGENTPOOL_TRACES.
     #[arg(long, value_name = "FILE|FOLDER")]
     trace: Option<String>,
@@ -120,7 +126,8 @@ pub fn paper_page(
 }
 
 fn compare(args: &SimulateArgs) -> Result<(report::Page, Results), Failure> {
-    let recorded = args.from.as_deref().map(recording::read).transpose()?;
+    let recorded = args.from.as_deref().map(|from| recorded(from, args));
+    let recorded = recorded.transpose()?;
     let pool = |sets: &[Set]| match (&args.pool, &recorded) {
         (Some(pool), _) => manifest::read(pool, sets),
         (None, Some(recorded)) => {
@@ -154,8 +161,12 @@ fn compare(args: &SimulateArgs) -> Result<(report::Page, Results), Failure> {
         .and_then(Path::parent)
         .unwrap_or(Path::new(""));
     let mut file = scenario(args.scenario.as_deref(), &sets)?;
+    let mut own_nodes = false;
     let (mut cluster, mut assumed) = match file.cluster.take() {
-        Some(cluster) => (cluster, Vec::new()),
+        Some(cluster) => {
+            own_nodes = matches!(cluster, ClusterFile::Nodes { .. });
+            (cluster, Vec::new())
+        }
         None => {
             let usual = usual::cluster(&manifest.pool);
             let (cluster, words) = usual.map_err(|error| Failure::input(&name, error))?;
@@ -173,11 +184,23 @@ fn compare(args: &SimulateArgs) -> Result<(report::Page, Results), Failure> {
         folder
     };
     let mut plan = build::build(manifest, &file, &cluster, &name, folder)?;
+    if let Some(gpus) = args.gpus.as_ref().filter(|_| own_nodes) {
+        cluster::reach(gpus, &plan.scenario.cluster, &plan.scenario.pool)?;
+    }
     plan.described.assumed.extend(assumed);
     let runs = run(&plan, &name)?;
-    let results = Results::new(&plan.scenario, plan.described, &runs);
+    let bounds = bounds::all(&plan)?;
+    let results = Results::new(&plan.scenario, plan.described, &runs, &bounds);
     let page = report::comparison(&results, report::figures(&runs));
     Ok((page, results))
+}
+
+/// The recording of the pool that is meant: the one that is named, else the one whose manifest is given, else the only one.
+fn recorded(from: &Path, args: &SimulateArgs) -> Result<recording::Recorded, Failure> {
+    let manifest = args.pool.as_deref();
+    let manifest = manifest.map(|path| manifest::read(path, &args.set));
+    let key = manifest.transpose()?.map(|manifest| manifest.pool.key());
+    recording::read(from, args.from_pool.as_deref(), key.as_deref())
 }
 
 /// What was recorded is the load of every agent; what is assumed about it.
@@ -198,12 +221,29 @@ fn replay(
             format_args!("agent {} of the pool was not recorded", agent.name),
         ));
     }
-    file.trace = None;
-    file.seconds.get_or_insert(recorded.seconds);
+    let mut assumed = recorded.assumed;
+    let mut passed_over: Vec<String> = file
+        .trace
+        .take()
+        .map(|_| "trace".to_owned())
+        .into_iter()
+        .collect();
+    let seconds = *file.seconds.get_or_insert(recorded.seconds);
+    ends::refuse(seconds, recorded.seconds, "rates that were recorded")
+        .map_err(|error| Failure::input("--from", error))?;
     for (agent, arrivals) in recorded.arrivals {
-        file.agents.entry(agent).or_default().arrivals = Some(arrivals);
+        let own = &mut file.agents.entry(agent.clone()).or_default().arrivals;
+        if own.replace(arrivals).is_some() {
+            passed_over.push(format!("agents.{agent}.arrivals"));
+        }
     }
-    Ok(recorded.assumed)
+    if !passed_over.is_empty() {
+        assumed.push(format!(
+            "{} of the scenario is passed over: the load is what was recorded (--from)",
+            passed_over.join(", ")
+        ));
+    }
+    Ok(assumed)
 }
 
 /// The runs of each rule.

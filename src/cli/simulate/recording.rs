@@ -5,6 +5,7 @@ use crate::api::AgentPool;
 use crate::cli::recordings;
 use crate::recording::{AgentLoads, Loads, PoolLoads};
 use crate::simulation::load::{Arrivals, Piece, Spacing};
+use std::collections::BTreeMap;
 use std::path::Path;
 
 /// What a recording has of one pool.
@@ -20,11 +21,16 @@ pub(super) struct Recorded {
     pub assumed: Vec<String>,
 }
 
-/// Reads the recording of a folder or a file, of one pool.
+/// Reads what the recording of a folder or a file has of one pool: the one that is `named`, else its only one, else the one with the
+/// key of a `manifest`.
 ///
 /// # Errors
-/// A line that cannot be read, with its file and number; no pool, or several.
-pub(super) fn read(path: &Path) -> Result<Recorded, Failure> {
+/// A line that cannot be read, with its file and number; no such pool, or several and none chosen.
+pub(super) fn read(
+    path: &Path,
+    named: Option<&str>,
+    manifest: Option<&str>,
+) -> Result<Recorded, Failure> {
     let mut loads = Loads::default();
     let mut cut = Vec::new();
     for file in recordings::files(&[path.to_owned()]).map_err(Failure::Input)? {
@@ -36,17 +42,50 @@ pub(super) fn read(path: &Path) -> Result<Recorded, Failure> {
             ));
         }
     }
-    let names: Vec<&str> = loads.pools.keys().map(String::as_str).collect();
-    let there = names.join(", ");
-    match &loads.pools.values().collect::<Vec<_>>()[..] {
-        [pool] => {
-            let mut recorded = recorded(path, pool)?;
-            recorded.assumed.extend(cut);
-            Ok(recorded)
-        }
-        pools => Err(Failure::input(
-            path.display(),
-            format_args!("has {} pools [{there}], must have one", pools.len()),
+    let pool = choose(&loads.pools, named, manifest)
+        .map_err(|error| Failure::input(path.display(), error))?;
+    let mut recorded = recorded(path, pool)?;
+    recorded.assumed.extend(cut);
+    Ok(recorded)
+}
+
+fn choose<'a>(
+    pools: &'a BTreeMap<String, PoolLoads>,
+    named: Option<&str>,
+    manifest: Option<&str>,
+) -> Result<&'a PoolLoads, String> {
+    let names: Vec<&str> = pools.keys().map(String::as_str).collect();
+    let there = match &names[..] {
+        [] => return Err("has no pool in it".to_owned()),
+        [one] => (*one).to_owned(),
+        several => format!("{} pools: {}", several.len(), several.join(", ")),
+    };
+    if let Some(named) = named {
+        return pools
+            .get(named)
+            .ok_or_else(|| format!("--from-pool {named}: is not in it; it has {there}"));
+    }
+    if let [one] = &names[..] {
+        return Ok(&pools[*one]);
+    }
+    let way_out = format!("say which: --from-pool {}", names[0]);
+    let Some(manifest) = manifest else {
+        return Err(format!(
+            "has {there}; {way_out}, or --pool with its manifest"
+        ));
+    };
+    // A manifest without a namespace is applied to the one that is current, whichever that is.
+    let is_meant =
+        |key: &str| key == manifest || (manifest.starts_with('/') && key.ends_with(manifest));
+    let mut meant = pools.iter().filter(|(key, _)| is_meant(key));
+    match (meant.next(), meant.next()) {
+        (Some((_, pool)), None) => Ok(pool),
+        (None, _) => Err(format!(
+            "has {there}, and not {}, which --pool describes; {way_out}",
+            manifest.trim_start_matches('/')
+        )),
+        (Some(_), Some(_)) => Err(format!(
+            "has {there}, and --pool does not say of which namespace it is; {way_out}"
         )),
     }
 }
@@ -129,9 +168,9 @@ mod tests {
             "whole",
             &(session.lines.join("\n") + "\n{\"decision\": cut"),
         );
-        let recorded = read(&path).unwrap();
+        let recorded = read(&path, None, None).unwrap();
         assert_eq!(
-            read(&path.join("1.jsonl")).unwrap().seconds,
+            read(&path.join("1.jsonl"), None, None).unwrap().seconds,
             recorded.seconds
         );
         std::fs::remove_dir_all(&path).unwrap();
@@ -165,12 +204,12 @@ mod tests {
     #[test]
     fn what_is_no_recording_is_refused_with_file_and_line() {
         let path = folder("none", "{}\n");
-        let error = read(&path).unwrap_err();
+        let error = read(&path, None, None).unwrap_err();
         assert_eq!(error.code(), 2);
         assert!(error.to_string().contains("1.jsonl:1: "), "{error}");
         std::fs::remove_file(path.join("1.jsonl")).unwrap();
         assert!(
-            read(&path)
+            read(&path, None, None)
                 .unwrap_err()
                 .to_string()
                 .contains("no recording in it")

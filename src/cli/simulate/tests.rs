@@ -1,5 +1,7 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+mod said;
+
 use super::*;
 use crate::recording::tests::session::{Kind, Session};
 use crate::simulation::load::Arrivals;
@@ -54,6 +56,12 @@ impl Folder {
         let path = self.0.join(name);
         std::fs::write(&path, text).unwrap();
         path.display().to_string()
+    }
+
+    /// The folder with its only file.
+    fn kept(self, name: &str, text: &str) -> (Self, String) {
+        let path = self.file(name, text);
+        (self, path)
     }
 }
 
@@ -278,7 +286,7 @@ fn wrong_input_is_refused_with_file_and_field_and_what_would_be_right() {
             &["agents.nlp.maxRunning is 0, expected at least 1"],
         ),
         (
-            "agents: {nlp: {coldStart: -1}}",
+            "agents: {nlp: {coldStart: -1}}\ncluster: {type: Nodes, groups: [{name: a, gpus: 1, gpuMemory: 24Gi}]}",
             &["agents.nlp.coldStart is -1, expected a time of at least 0"],
         ),
         (
@@ -428,7 +436,7 @@ fn a_recording_is_simulated_from_its_lines_to_the_figures_also_with_a_gpu_fewer(
     ];
     let of = |more: &[&str]| results(&[&line[..], more].concat()).unwrap();
     let plain = of(&[]);
-    let recorded = recording::read(&folder.0).unwrap();
+    let recorded = recording::read(&folder.0, None, None).unwrap();
     assert_eq!(
         (plain.scenario.pool.as_str(), plain.scenario.seconds),
         ("agents/team", 299.0)

@@ -13,6 +13,7 @@ mod arrivals;
 mod builtin;
 mod check;
 mod drift;
+mod end;
 mod merge;
 mod mmpp;
 mod pieces;

@@ -49,6 +49,13 @@ pub fn comparison(results: &Results, figures: Vec<Figure>) -> Page {
         ));
     }
     page.text("What the columns are: docs/simulate.md, Columns.");
+    if !results.bounds.is_empty() {
+        page.heading("Bounds");
+        page.table(bounds(results));
+        for bound in &results.bounds {
+            page.text(bound.describe());
+        }
+    }
     page.heading("Agents");
     page.table(agents(results));
     for figure in figures {
@@ -98,8 +105,8 @@ fn rules(results: &Results) -> Table {
         let mut row = vec![rule.policy.clone()];
         row.extend(latencies(m));
         row.extend([
-            ratio(rule.mean_latency_ratio),
-            ratio(rule.p95_latency_ratio),
+            ratio(rule.intervals.mean_latency_ratio),
+            ratio(rule.intervals.p95_latency_ratio),
             number(m.throughput_per_second),
             percent(m.within_target),
             number(m.gpu_hours),
@@ -108,7 +115,7 @@ fn rules(results: &Results) -> Table {
             percent(stranded(rule)),
             rule.fairness.map_or_else(none, |f| format!("{f:.2}")),
             number(m.longest_starvation_seconds),
-            number(rule.moves_per_hour),
+            number(m.moves_per_hour),
             number(m.restarts),
         ]);
         if energy {
@@ -134,6 +141,7 @@ fn agents(results: &Results) -> Table {
         "GPU-h",
         "used",
         "starved s",
+        "moves/h",
         "restarts",
     ]);
     let names = results.results.first().map_or(0, |rule| rule.agents.len());
@@ -152,10 +160,24 @@ fn agents(results: &Results) -> Table {
                 number(m.gpu_hours),
                 percent(m.utilisation),
                 number(m.longest_starvation_seconds),
+                number(m.moves_per_hour),
                 number(m.restarts),
             ]);
             table.row(row);
         }
+    }
+    table
+}
+
+fn bounds(results: &Results) -> Table {
+    let mut table = Table::new(["<bound", "mean s", "mean ratio", "GPU-h"]);
+    for bound in &results.bounds {
+        table.row([
+            bound.bound.clone(),
+            bound.mean_latency_seconds.map_or_else(none, number),
+            ratio_cell(bound.mean_latency_ratio),
+            bound.gpu_hours.map_or_else(none, number),
+        ]);
     }
     table
 }

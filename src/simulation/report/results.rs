@@ -1,6 +1,7 @@
 //! What several runs of several rules came to, in numbers: the shape of the JSON and the source of every table.
 
-use super::runs::{Run, Runs, merged};
+use super::bounds::{BoundResult, OfSeed};
+use super::runs::{Run, Runs, Sample, merged};
 use crate::simulation::statistics::{Interval, interval, jain, paired_ratio};
 use crate::simulation::{AgentOutcome, Power, Scenario};
 use schemars::JsonSchema;
@@ -16,6 +17,8 @@ pub struct Results {
     pub seeds: Vec<u64>,
     /// A rule each.
     pub results: Vec<RuleResult>,
+    /// What no rule, or none of a kind, can beat on the same requests; empty where they were not computed.
+    pub bounds: Vec<BoundResult>,
 }
 
 /// What was simulated, in words.
@@ -55,16 +58,11 @@ pub struct RuleResult {
     /// Over all agents.
     #[serde(flatten)]
     pub measures: Measures,
-    /// Mean latency with 95 % confidence over the seeds; null for one seed.
-    pub mean_latency_interval: Option<Interval>,
-    /// Mean latency as a ratio to the first rule's, paired by seed; null for one seed.
-    pub mean_latency_ratio: Option<Interval>,
-    /// The same of the 95th percentile.
-    pub p95_latency_ratio: Option<Interval>,
+    /// Where they lie.
+    #[serde(flatten)]
+    pub intervals: Intervals,
     /// GPU-hours that were paid for and granted to nobody, a run, until all is served.
     pub stranded_gpu_hours: f64,
-    /// Changes of shares or replicas that were begun, an hour, from the end of the warm-up until all is served.
-    pub moves_per_hour: f64,
     /// Jain's index over the agents' speeds: work of a request over its mean time in the system; null without requests.
     pub fairness: Option<f64>,
     /// The agents, in the order of their names.
@@ -80,6 +78,9 @@ pub struct AgentResult {
     /// Its figures.
     #[serde(flatten)]
     pub measures: Measures,
+    /// Where they lie.
+    #[serde(flatten)]
+    pub intervals: Intervals,
 }
 
 /// Figures that rules and agents have in common. Latencies are over all requests of all seeds; amounts are a run's, on average.
@@ -116,15 +117,45 @@ pub struct Measures {
     pub utilisation: Option<f64>,
     /// Pods that were started.
     pub restarts: f64,
+    /// Changes of shares or replicas that were begun, an hour, from the end of the warm-up until all is served.
+    pub moves_per_hour: f64,
     /// Requests that lost their pod while they ran and started again.
     pub requests_cut: f64,
     /// Longest time with requests and none finished, in seconds, in any run.
     pub longest_starvation_seconds: f64,
 }
 
+/// Where figures of rules and agents lie with 95 % confidence (Student's t over the seeds), `mean` being the mean of the runs, each
+/// counted once; null for one seed, and of latencies where a run had no request.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Intervals {
+    /// Mean latency with 95 % confidence over the seeds; null for one seed.
+    pub mean_latency_interval: Option<Interval>,
+    /// The 95th percentile with 95 % confidence over the seeds.
+    pub p95_latency_interval: Option<Interval>,
+    /// GPU-hours with 95 % confidence over the seeds.
+    pub gpu_hours_interval: Option<Interval>,
+    /// Their price with 95 % confidence over the seeds.
+    pub cost_usd_interval: Option<Interval>,
+    /// Pods that were started, with 95 % confidence over the seeds.
+    pub restarts_interval: Option<Interval>,
+    /// Changes an hour with 95 % confidence over the seeds.
+    pub moves_per_hour_interval: Option<Interval>,
+    /// Mean latency as a ratio to the first rule's, paired by seed; null for one seed.
+    pub mean_latency_ratio: Option<Interval>,
+    /// The 95th percentile as a ratio to the first rule's, paired by seed.
+    pub p95_latency_ratio: Option<Interval>,
+}
+
 impl Results {
-    /// From the runs of each rule, with the same seeds in the same order.
-    pub fn new(scenario: &Scenario, described: Described, rules: &[Runs]) -> Self {
+    /// From the runs of each rule, with the same seeds in the same order, and the bounds of each seed, where there are any.
+    pub fn new(
+        scenario: &Scenario,
+        described: Described,
+        rules: &[Runs],
+        bounds: &[Vec<OfSeed>],
+    ) -> Self {
         let ran = || rules.iter().filter(|runs| !runs.each.is_empty());
         let first = ran().next();
         let seeds = first.iter().flat_map(|runs| &runs.each);
@@ -134,6 +165,7 @@ impl Results {
             results: ran()
                 .map(|runs| rule(scenario, runs, first.unwrap_or(runs)))
                 .collect(),
+            bounds: BoundResult::all(bounds, first),
         }
     }
 }
@@ -142,27 +174,46 @@ fn rule(scenario: &Scenario, runs: &Runs, reference: &Runs) -> RuleResult {
     let count = runs.each.len() as f64;
     let average = |of: fn(&Run) -> f64| runs.map(of).iter().sum::<f64>() / count;
     let seconds = average(|run| run.seconds);
-    let agent = |of: &AgentOutcome| {
+    let price = scenario.price_per_gpu_hour;
+    let agent = |(i, of): (usize, &AgentOutcome)| {
         let granted = of.granted / 3600.0 / count;
         AgentResult {
             name: of.name.clone(),
             measures: measures(scenario, &[of], count, seconds, granted),
+            intervals: Intervals::of(runs, reference, price, &|run| run.agents[i]),
         }
     };
     let everyone: Vec<&AgentOutcome> = runs.agents.iter().collect();
-    let ratio = |of: fn(&Run) -> f64| paired_ratio(&runs.map(of), &reference.map(of));
     let paid = average(|run| run.paid) / 3600.0;
     let speeds: Vec<f64> = runs.agents.iter().filter_map(speed).collect();
     RuleResult {
         policy: runs.rule.clone(),
         measures: measures(scenario, &everyone, count, seconds, paid),
-        mean_latency_interval: interval(&runs.map(|run| run.mean)),
-        mean_latency_ratio: ratio(|run| run.mean),
-        p95_latency_ratio: ratio(|run| run.p95),
+        intervals: Intervals::of(runs, reference, price, &|run| run.all),
         stranded_gpu_hours: average(|run| run.stranded) / 3600.0,
-        moves_per_hour: average(|run| run.moves as f64) * 3600.0 / seconds,
         fairness: jain(&speeds),
-        agents: runs.agents.iter().map(agent).collect(),
+        agents: runs.agents.iter().enumerate().map(agent).collect(),
+    }
+}
+
+impl Intervals {
+    /// Of what is told of each run.
+    fn of(runs: &Runs, reference: &Runs, price: f64, told: &dyn Fn(&Run) -> Sample) -> Self {
+        let lies = |of: &dyn Fn(Sample) -> f64| interval(&runs.map(|run| of(told(run))));
+        let ratio = |of: fn(Sample) -> f64| {
+            let each = |runs: &Runs| runs.map(|run| of(told(run)));
+            paired_ratio(&each(runs), &each(reference))
+        };
+        Self {
+            mean_latency_interval: lies(&|sample| sample.mean),
+            p95_latency_interval: lies(&|sample| sample.p95),
+            gpu_hours_interval: lies(&|sample| sample.gpu_hours),
+            cost_usd_interval: lies(&|sample| sample.gpu_hours * price),
+            restarts_interval: lies(&|sample| sample.restarts),
+            moves_per_hour_interval: lies(&|sample| sample.moves_per_hour),
+            mean_latency_ratio: ratio(|sample| sample.mean),
+            p95_latency_ratio: ratio(|sample| sample.p95),
+        }
     }
 }
 
@@ -200,6 +251,7 @@ fn measures(
         energy_kwh: scenario.power.map(|power| energy(power, gpu_hours, busy)),
         utilisation: (gpu_hours > 0.0).then(|| busy / gpu_hours),
         restarts: a_run(|agent| agent.restarts as f64),
+        moves_per_hour: a_run(|agent| agent.moves as f64) * 3600.0 / seconds,
         requests_cut: a_run(|agent| agent.cut as f64),
         longest_starvation_seconds: of.iter().map(|agent| agent.starved).fold(0.0, f64::max),
     }

@@ -2,8 +2,11 @@
 
 use super::*;
 use crate::simulation::control::Rule;
+use crate::simulation::control::rule_tests::{nodes, scenario as rule_scenario};
+use crate::simulation::statistics::{interval, paired_ratio};
 use crate::simulation::trust::scenario;
-use crate::simulation::{Outcome, Power, Scenario, Sketch, run};
+use crate::simulation::{AgentOutcome, Cluster, Elastic, Outcome, Power, Scenario, Sketch, run};
+use crate::units::GpuResource;
 
 fn outcomes() -> (Scenario, Vec<Vec<Outcome>>) {
     let mut scenario = scenario(&["a", "b"], 10.0, 3.0, 300.0);
@@ -39,7 +42,8 @@ fn results() -> Results {
         cluster: "one GPU".to_owned(),
         ..Described::default()
     };
-    Results::new(&scenario, described, &runs)
+    let bounds: Vec<_> = (1..=3).map(|seed| bounds_of(&scenario, seed)).collect();
+    Results::new(&scenario, described, &runs, &bounds)
 }
 
 #[test]
@@ -49,9 +53,9 @@ fn rules_are_compared_in_pairs_with_the_first() {
     let [equal, water] = &results.results[..] else {
         panic!("two rules");
     };
-    let one = equal.mean_latency_ratio.unwrap();
+    let one = equal.intervals.mean_latency_ratio.unwrap();
     assert_eq!((one.mean, one.low, one.high), (1.0, 1.0, 1.0));
-    let ratio = water.mean_latency_ratio.unwrap();
+    let ratio = water.intervals.mean_latency_ratio.unwrap();
     let pooled =
         water.measures.mean_latency_seconds.unwrap() / equal.measures.mean_latency_seconds.unwrap();
     assert!(
@@ -59,9 +63,121 @@ fn rules_are_compared_in_pairs_with_the_first() {
             && ratio.mean < ratio.high
             && (ratio.mean / pooled - 1.0).abs() < 0.2
     );
-    assert!(
-        equal.mean_latency_interval.unwrap().high > equal.measures.mean_latency_seconds.unwrap()
+    let lies = equal.intervals.mean_latency_interval.unwrap();
+    assert!(lies.high > equal.measures.mean_latency_seconds.unwrap());
+}
+
+#[test]
+fn intervals_of_rules_and_agents_are_those_of_their_runs() {
+    let (scenario, outcomes) = outcomes();
+    let results = results();
+    for (rule, runs) in results.results.iter().zip(&outcomes) {
+        let hours = |of: fn(&Outcome) -> f64| -> Vec<f64> { runs.iter().map(of).collect() };
+        let paid = hours(|run| run.paid / 3600.0);
+        let found = rule.intervals;
+        assert_eq!(found.gpu_hours_interval, interval(&paid));
+        let costs: Vec<f64> = paid
+            .iter()
+            .map(|h| h * scenario.price_per_gpu_hour)
+            .collect();
+        assert_eq!(found.cost_usd_interval, interval(&costs));
+        let moves = hours(|run| run.moves as f64 * 3600.0 / run.seconds);
+        assert_eq!(found.moves_per_hour_interval, interval(&moves));
+        assert_eq!(found.restarts_interval, interval(&[0.0; 3]));
+        for (i, agent) in rule.agents.iter().enumerate() {
+            let each = |of: fn(&AgentOutcome) -> f64| -> Vec<f64> {
+                runs.iter().map(|run| of(&run.agents[i])).collect()
+            };
+            let (found, first) = (agent.intervals, &outcomes[0]);
+            let mean = each(|agent| agent.latency.mean().unwrap());
+            let p95 = each(|agent| agent.latency.quantile(0.95).unwrap());
+            assert_eq!(found.mean_latency_interval, interval(&mean));
+            assert_eq!(found.p95_latency_interval, interval(&p95));
+            let granted = each(|agent| agent.granted / 3600.0);
+            assert_eq!(found.gpu_hours_interval, interval(&granted));
+            let theirs: Vec<f64> = first
+                .iter()
+                .map(|run| run.agents[i].latency.mean().unwrap())
+                .collect();
+            assert_eq!(found.mean_latency_ratio, paired_ratio(&mean, &theirs));
+        }
+    }
+}
+
+#[test]
+fn bounds_are_on_the_same_requests_and_below_what_rules_reach() {
+    let results = results();
+    let names: Vec<&str> = results.bounds.iter().map(|b| b.bound.as_str()).collect();
+    assert_eq!(names, ["cmu-order", "processor-sharing", "best-split"]);
+    let [order, sharing, split] = &results.bounds[..] else {
+        panic!("three bounds");
+    };
+    assert!(order.unmet.is_empty(), "{:?}", order.unmet);
+    assert!(order.mean_latency_seconds < sharing.mean_latency_seconds);
+    assert!(order.mean_latency_seconds < split.mean_latency_seconds);
+    for rule in &results.results {
+        assert!(rule.measures.mean_latency_seconds > order.mean_latency_seconds);
+    }
+    let equal = &results.results[0];
+    assert_eq!(equal.policy, "static-equal");
+    let (theirs, best) = (
+        equal.measures.mean_latency_seconds,
+        split.mean_latency_seconds,
     );
+    assert!(theirs.unwrap() > best.unwrap() - 1e-6);
+    let ratio = order.mean_latency_ratio.unwrap();
+    assert!(0.0 < ratio.low && ratio.mean < 1.0);
+    assert_eq!(order.gpu_hours, None);
+    let text = comparison(&results, Vec::new()).to_markdown(1, "plots");
+    for part in [
+        "| cmu-order |",
+        "processor-sharing: ",
+        "No bound here: it is a reference",
+    ] {
+        assert!(text.contains(part), "{part:?} is not in {text}");
+    }
+}
+
+#[test]
+fn where_nodes_come_and_go_the_cheapest_plan_is_below_what_is_paid_and_there_is_no_split() {
+    let mut scenario = rule_scenario("{type: WholeGPU}", &[2.0, 1.0], nodes());
+    scenario.seconds = 1800.0;
+    if let Cluster::Nodes(nodes) = &mut scenario.cluster {
+        let group = &mut nodes.groups[0];
+        (group.count, group.node.gpus) = (4, 1);
+        group.node.allocatable.insert(GpuResource::whole(), 1);
+        group.elastic = Some(Elastic {
+            min: 1,
+            max: 4,
+            provision: 30.0,
+            idle: 30.0,
+        });
+    }
+    let bounds: Vec<_> = (1..=2).map(|seed| bounds_of(&scenario, seed)).collect();
+    let runs: Runs = (1..=2)
+        .map(|seed| {
+            let mut hold = Rule::Hold.build(&scenario).unwrap();
+            run(&scenario, &mut *hold, "hold", seed, &mut |_| {}).unwrap()
+        })
+        .collect();
+    let results = Results::new(&scenario, Described::default(), &[runs], &bounds);
+    let of = |name: &str| results.bounds.iter().find(|b| b.bound == name).unwrap();
+    let plan = of("clairvoyant-plan");
+    assert!(plan.unmet.is_empty(), "{:?}", plan.unmet);
+    let hours = plan.gpu_hours.unwrap();
+    assert!(
+        hours > 0.0 && hours < results.results[0].measures.gpu_hours,
+        "{hours}"
+    );
+    assert!(plan.gpu_hours_interval.is_some());
+    let names: Vec<&str> = results.bounds.iter().map(|b| b.bound.as_str()).collect();
+    assert_eq!(
+        names,
+        ["cmu-order", "processor-sharing", "clairvoyant-plan"]
+    );
+    scenario.warmup = 60.0;
+    let order = &BoundResult::all(&[bounds_of(&scenario, 1)], None)[0];
+    assert!(order.unmet[0].contains("warm-up"), "{:?}", order.unmet);
 }
 
 #[test]
@@ -93,6 +209,9 @@ fn the_amounts_add_up() {
         let m = &rule.measures;
         let granted: f64 = rule.agents.iter().map(|a| a.measures.gpu_hours).sum();
         assert!((granted + rule.stranded_gpu_hours - m.gpu_hours).abs() < 1e-9);
+        let moves: f64 = rule.agents.iter().map(|a| a.measures.moves_per_hour).sum();
+        assert!((moves - m.moves_per_hour).abs() < 1e-9);
+        assert_eq!(moves > 0.0, rule.policy == "water-filling", "{moves}");
         assert!((m.cost_usd - 2.0 * m.gpu_hours).abs() < 1e-12);
         let energy = 0.1 * m.gpu_hours * (1.0 + 2.0 * m.utilisation.unwrap());
         assert!((m.energy_kwh.unwrap() - energy).abs() < 1e-12);
@@ -137,6 +256,21 @@ fn the_csv_has_the_jsons_names_and_figures() {
             "{name}"
         );
     }
+    for (name, part) in [
+        ("p95LatencyInterval", "low"),
+        ("gpuHoursInterval", "mean"),
+        ("restartsInterval", "high"),
+    ] {
+        let column = format!("{name}.{part}");
+        let column = header.iter().position(|h| *h == column).unwrap();
+        for (row, of) in [
+            (0, &json["results"][0]),
+            (1, &json["results"][0]["agents"][0]),
+        ] {
+            assert_eq!(rows[row][column], of[name][part].to_string(), "{name}");
+        }
+    }
+    assert!(rows.iter().all(|row| row.len() == header.len()));
 }
 
 #[test]

@@ -18,7 +18,8 @@ pub(in crate::simulation) struct Shares {
     /// Asked for last.
     asked: Vec<MilliGpus>,
     coming: VecDeque<(f64, Vec<MilliGpus>)>,
-    moves: u64,
+    /// Changes that were asked for, by agent.
+    moves: Vec<u64>,
 }
 
 /// Shares that nobody can have: a defect of the rule in control.
@@ -91,7 +92,7 @@ impl Shares {
             in_force: vec![MilliGpus::ZERO; equal.len()],
             asked: equal.clone(),
             coming: VecDeque::new(),
-            moves: 0,
+            moves: vec![0; services.len()],
         };
         shares.enforce(0.0, &equal, engine);
         shares
@@ -135,13 +136,11 @@ impl Shares {
                 there: self.gpus,
             });
         }
-        let moved = shares
-            .iter()
-            .zip(&self.asked)
-            .filter(|(new, old)| new != old)
-            .count();
-        if moved > 0 {
-            self.moves += moved as u64;
+        if shares != self.asked {
+            let changed = shares.iter().zip(&self.asked).map(|(new, old)| new != old);
+            for (moves, changed) in self.moves.iter_mut().zip(changed) {
+                *moves += u64::from(changed);
+            }
             self.asked.copy_from_slice(shares);
             if self.lag > 0.0 {
                 self.coming.push_back((now + self.lag, shares.to_vec()));
@@ -166,9 +165,9 @@ impl Shares {
         }
     }
 
-    /// Changes of an agent's share that were asked for.
-    pub fn moves(&self) -> u64 {
-        self.moves
+    /// Changes of an agent's share that were asked for since the run began.
+    pub fn moves(&self, agent: usize) -> u64 {
+        self.moves[agent]
     }
 
     /// From a decision until it is in force, in seconds.

@@ -142,12 +142,14 @@ impl World {
         match self {
             Self::Shares(shares) => Granted {
                 gpus: shares.in_force[agent].as_gpus(),
+                moves: shares.moves(agent),
                 ..Granted::default()
             },
             Self::Pods(pods) => Granted {
                 gpus: pods.cluster().held(agent),
                 replicas: pods.cluster().replicas(agent).1,
                 restarts: pods.cluster().started(agent),
+                moves: pods.cluster().moves(agent),
             },
         }
     }
@@ -157,14 +159,6 @@ impl World {
         match self {
             Self::Shares(shares) => shares.gpus().as_gpus(),
             Self::Pods(pods) => pods.cluster().paid(),
-        }
-    }
-
-    /// Changes of shares or replicas that were begun.
-    pub fn moves(&self) -> u64 {
-        match self {
-            Self::Shares(shares) => shares.moves(),
-            Self::Pods(pods) => pods.cluster().moves(),
         }
     }
 }

@@ -75,7 +75,7 @@ pub struct Cluster {
     made: usize,
     happened: Vec<Happening>,
     started: Vec<u64>,
-    moves: u64,
+    moves: Vec<u64>,
     /// The start of the run has not come: nothing takes time.
     before: bool,
 }
@@ -140,8 +140,9 @@ impl Cluster {
             Wish::Nothing => {}
             Wish::Shares(_) => return Err(WishError::Shares),
             Wish::Replicas(replicas) => {
-                for (workload, wanted) in self.workloads.iter_mut().zip(replicas) {
-                    self.moves += u64::from(workload.replicas != *wanted);
+                let workloads = self.workloads.iter_mut().zip(&mut self.moves);
+                for ((workload, moves), wanted) in workloads.zip(replicas) {
+                    *moves += u64::from(workload.replicas != *wanted);
                     workload.replicas = *wanted;
                 }
             }
@@ -174,7 +175,7 @@ impl Cluster {
                 }
                 workload.replicas = *to;
                 workload.victims.clone_from(victims);
-                self.moves += 1;
+                self.moves[*agent] += 1;
             }
             Step::Retarget {
                 agent,
@@ -187,7 +188,7 @@ impl Cluster {
                     return Err(stale(remove, &workload.template));
                 }
                 workload.retarget(BTreeMap::from([(resource.clone(), *count)]));
-                self.moves += 1;
+                self.moves[*agent] += 1;
             }
         }
         Ok(())
@@ -235,9 +236,9 @@ impl Cluster {
         devices.map(|d| self.machines.part(*d)).sum()
     }
 
-    /// Changes of replicas and templates that were begun.
-    pub fn moves(&self) -> u64 {
-        self.moves
+    /// Changes of an agent's replicas and template that were begun since the run began.
+    pub fn moves(&self, agent: usize) -> u64 {
+        self.moves[agent]
     }
 
     /// Pods of an agent that were started since the run began.

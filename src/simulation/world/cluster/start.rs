@@ -41,13 +41,13 @@ impl Cluster {
             made: 0,
             happened: Vec::new(),
             started: vec![0; agents],
-            moves: 0,
+            moves: vec![0; agents],
             before: true,
         };
         cluster.settle(pool);
         cluster.before = false;
         cluster.started.fill(0);
-        cluster.moves = 0;
+        cluster.moves.fill(0);
         cluster.happened.retain(
             |h| matches!(h, Happening::Serves { pod, .. } if cluster.pods.contains_key(pod)),
         );
