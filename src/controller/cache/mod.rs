@@ -14,7 +14,7 @@ mod usage;
 mod workload;
 
 pub use autoscaler::{AutoscalerRecord, scaled_objects};
-pub use follow::{Record, Source, Wake, follow, key, label, version};
+pub use follow::{Record, Source, Wake, follow, key, label, version, works};
 pub use node::NodeRecord;
 pub use pod::{DeletionCost, PodRecord, REVISION_LABEL};
 pub use store::{Filed, Key, Store};
