@@ -76,10 +76,8 @@ impl Caches {
     /// Takes the answer to a write, so that nothing is decided on the state before it.
     pub fn remember<K: Workload>(&self, object: K) {
         let (key, version) = (key(object.meta()), version(object.meta()));
-        match object.record() {
-            Some(record) => self.workloads(K::KIND).put(key, version, record),
-            None => self.workloads(K::KIND).remove(&key),
-        };
+        self.workloads(K::KIND)
+            .answer(key, version, object.record());
     }
 
     /// Every cache has been filled once. Nothing is decided on a partial view.
