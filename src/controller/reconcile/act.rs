@@ -7,8 +7,9 @@ use crate::api::conditions::{ConditionType, Verdict};
 use crate::api::{AgentPool, Invalid, ValidPool};
 use crate::controller::apply::{Applier, agent_of};
 use crate::controller::backoff::Backoff;
-use crate::controller::outcome::Outcome;
-use crate::controller::report::Report;
+use crate::controller::cut::cut;
+use crate::controller::outcome::{self, Outcome};
+use crate::controller::report::{Report, Reporter};
 use crate::controller::reverts::{self, Expected};
 use crate::controller::shared::Shared;
 use crate::controller::write::WriteError;
@@ -187,22 +188,36 @@ pub(super) async fn report(
     };
     let bad = state.news.of(&report.verdicts, seen.now);
     shared.events.publish(object, &tick.done, &bad);
-    let written = state
-        .reporter
-        .report(
-            &shared.writer,
-            (&pool.namespace, &pool.name),
-            pool.generation,
-            report,
-            seen.now,
-        )
+    let place = (pool.namespace.as_str(), pool.name.as_str());
+    let (generation, now) = (pool.generation, seen.now);
+    write_status(shared, &mut state.reporter, place, generation, report, now).await;
+}
+
+/// Writes the status where that is due. The pool goes on deciding when it cannot be written, and `/readyz` names a right that is missing.
+async fn write_status(
+    shared: &Shared,
+    reporter: &mut Reporter,
+    place: (&str, &str),
+    generation: Option<i64>,
+    report: Report,
+    now: Duration,
+) {
+    let (namespace, name) = place;
+    let written = reporter
+        .report(&shared.writer, place, generation, report, now)
         .await;
-    if let Err(error) = written
-        && !matches!(error, WriteError::NotLeading)
-        && !error.is_race()
-    {
-        tracing::warn!(pool = pool.key(), %error, "status was not written");
-        shared.metrics.count_reconcile_error("Status");
+    let what = format!("status of agentpools in {namespace}");
+    match written {
+        Ok(false) | Err(WriteError::NotLeading) => {}
+        Ok(true) => shared.health.does(&what, Ok(())),
+        Err(error) if error.is_race() => {}
+        Err(error) => {
+            tracing::warn!(namespace, name, %error, "status was not written");
+            shared.metrics.count_reconcile_error("Status");
+            if error.is_forbidden() {
+                shared.health.does(&what, Err(error.to_string()));
+            }
+        }
     }
 }
 
@@ -219,7 +234,10 @@ pub(super) async fn refuse(
     );
     shared.metrics.count_reconcile_error("Invalid");
     shared.metrics.forget_pool(&namespace, &name);
-    let message = invalid.to_string();
+    let mut message = invalid.to_string();
+    if let Some(cut) = cut_in(shared, pool) {
+        message = format!("{message}; {cut}");
+    }
     let verdicts = vec![
         Verdict::new(ConditionType::Ready, false, "InvalidSpec", message.clone()),
         Verdict::new(
@@ -252,19 +270,29 @@ pub(super) async fn refuse(
         tick.done = loose::tie(shared, &namespace, &loose, &mut state.backoff, now).await;
         let bad = state.news.of(&report.verdicts, now);
         shared.events.publish(pool, &tick.done, &bad);
-        let written = state
-            .reporter
-            .report(
-                &shared.writer,
-                (&namespace, &name),
-                pool.metadata.generation,
-                report,
-                now,
-            )
-            .await;
-        if let Err(error) = written {
-            tracing::warn!(namespace, name, %error, "status was not written");
-        }
+        let (place, generation) = (
+            (namespace.as_str(), name.as_str()),
+            pool.metadata.generation,
+        );
+        write_status(shared, &mut state.reporter, place, generation, report, now).await;
     }
     tick
+}
+
+/// Workloads of a pool that cannot be read which a swap has left at zero replicas.
+fn cut_in(shared: &Shared, pool: &AgentPool) -> Option<String> {
+    let (namespace, uid) = (
+        pool.metadata.namespace.as_ref()?,
+        pool.metadata.uid.as_ref()?,
+    );
+    let workloads = pool.spec.agents.iter().map(|agent| &agent.workload_ref);
+    let stopped = workloads.filter_map(|workload| {
+        let (kind, name) = (workload.kind, &workload.name);
+        let held = shared.claims.holds(uid, namespace, kind, name);
+        let record = shared.caches.workloads(kind).get(namespace, name);
+        let restore = cut(&*record.filter(|_| held)?)?;
+        Some(outcome::cut(&format!("{kind:?} {name}"), &restore))
+    });
+    let stopped: Vec<String> = stopped.collect();
+    (!stopped.is_empty()).then(|| stopped.join("; "))
 }
