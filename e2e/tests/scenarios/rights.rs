@@ -80,11 +80,11 @@ async fn forbid(stage: &Stage, resource: &str) -> Vec<PolicyRule> {
     let roles = Api::<ClusterRole>::all(stage.client.clone());
     let before = roles.get("agentpool").await.unwrap().rules.unwrap();
     let mut rules = before.clone();
-    let resources = |rule: &mut PolicyRule| rule.resources.as_mut().unwrap();
     for rule in &mut rules {
-        resources(rule).retain(|r| r != resource);
+        let resources = rule.resources.iter_mut();
+        resources.for_each(|all| all.retain(|r| r != resource));
     }
-    rules.retain_mut(|rule| !resources(rule).is_empty());
+    rules.retain(|rule| rule.resources.iter().flatten().next().is_some());
     assert_ne!(rules, before);
     permit(stage, rules).await;
     before

@@ -7,6 +7,8 @@ use crate::api::conditions::{ConditionType, Verdict};
 use crate::api::{AgentPool, Invalid, ValidPool};
 use crate::controller::apply::{Applier, agent_of};
 use crate::controller::backoff::Backoff;
+use crate::controller::cache::Caches;
+use crate::controller::claims::Claims;
 use crate::controller::cut::cut;
 use crate::controller::outcome::{self, Outcome};
 use crate::controller::report::{Report, Reporter};
@@ -235,7 +237,7 @@ pub(super) async fn refuse(
     shared.metrics.count_reconcile_error("Invalid");
     shared.metrics.forget_pool(&namespace, &name);
     let mut message = invalid.to_string();
-    if let Some(cut) = cut_in(shared, pool) {
+    if let Some(cut) = cut_in(&shared.caches, &shared.claims, pool) {
         message = format!("{message}; {cut}");
     }
     let verdicts = vec![
@@ -280,7 +282,7 @@ pub(super) async fn refuse(
 }
 
 /// Workloads of a pool that cannot be read which a swap has left at zero replicas.
-fn cut_in(shared: &Shared, pool: &AgentPool) -> Option<String> {
+fn cut_in(caches: &Caches, claims: &Claims, pool: &AgentPool) -> Option<String> {
     let (namespace, uid) = (
         pool.metadata.namespace.as_ref()?,
         pool.metadata.uid.as_ref()?,
@@ -288,11 +290,38 @@ fn cut_in(shared: &Shared, pool: &AgentPool) -> Option<String> {
     let workloads = pool.spec.agents.iter().map(|agent| &agent.workload_ref);
     let stopped = workloads.filter_map(|workload| {
         let (kind, name) = (workload.kind, &workload.name);
-        let held = shared.claims.holds(uid, namespace, kind, name);
-        let record = shared.caches.workloads(kind).get(namespace, name);
+        let held = claims.holds(uid, namespace, kind, name);
+        let record = caches.workloads(kind).get(namespace, name);
         let restore = cut(&*record.filter(|_| held)?)?;
         Some(outcome::cut(&format!("{kind:?} {name}"), &restore))
     });
     let stopped: Vec<String> = stopped.collect();
     (!stopped.is_empty()).then(|| stopped.join("; "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::annotations;
+    use crate::controller::fixtures::{caches, deployment, object};
+    use serde_json::json;
+
+    #[test]
+    fn of_a_pool_that_cannot_be_read_it_is_said_which_workload_a_swap_has_stopped() {
+        let pool = object("p", "MIG", &["a", "b"]);
+        let note = json!({ "replicas": 2, "from": "nvidia.com/mig-3g.40gb", "to": "nvidia.com/mig-1g.10gb", "toReplicas": 1 });
+        let swapping = |name, replicas| {
+            let mut record = deployment(name, replicas, json!([]));
+            let key = annotations::RESTORE.to_owned();
+            record.notes.insert(key, note.to_string());
+            (name, record)
+        };
+        let caches = caches(&[], &[swapping("a", 0), swapping("b", 1)], &[]);
+        let claims = Claims::default();
+        assert_eq!(cut_in(&caches, &claims, &pool), None, "it has neither");
+        claims.replace([&pool].into_iter(), &Default::default());
+        let said = cut_in(&caches, &claims, &pool).unwrap_or_default();
+        assert!(said.starts_with("Deployment a has no replicas"), "{said}");
+        assert!(!said.contains("Deployment b"), "{said}");
+    }
 }
