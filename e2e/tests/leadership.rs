@@ -103,12 +103,7 @@ async fn every_replica_is_ready_and_one_leads() {
     let scene = Scene::set("ready", 3).await;
     let leader = scene.leader_other_than(None).await;
     for instance in scene.runner.instances() {
-        wait::until(LIMIT, format!("{} is ready", instance.pod()), async || {
-            let answer = instance.http_get(8080, "/readyz").await;
-            Ok(answer.is_ok_and(|(status, _)| status == 200).then_some(()))
-        })
-        .await
-        .unwrap();
+        ready(&instance).await;
         let (status, body) = instance.http_get(8080, "/healthz").await.unwrap();
         assert_eq!(status, 200, "{body}");
         assert_eq!(
@@ -181,6 +176,20 @@ async fn a_leader_that_was_stopped_follows_when_it_wakes() {
     scene.control_plane.finish();
 }
 
+async fn ready(instance: &Instance) {
+    // A watch that was resumed and has nothing to tell is known to work 90 s after its last failure.
+    wait::until(
+        2 * LIMIT,
+        format!("{} is ready", instance.pod()),
+        async || {
+            let answer = instance.http_get(8080, "/readyz").await;
+            Ok(answer.is_ok_and(|(status, _)| status == 200).then_some(()))
+        },
+    )
+    .await
+    .unwrap();
+}
+
 /// Waits until `/readyz` says this.
 async fn readyz_says(instance: &Instance, words: &[&str]) {
     let mut said = String::new();
@@ -197,6 +206,10 @@ async fn readyz_says(instance: &Instance, words: &[&str]) {
 async fn a_leader_that_cannot_watch_the_cluster_leaves_the_lease_to_a_replica_that_can() {
     let scene = Scene::with("blind", 2, RunnerOptions::with_proxies).await;
     let leader = scene.leader_other_than(None).await;
+    // A replica that has never seen the nodes says so at once; one that has is patient.
+    for instance in scene.runner.instances() {
+        ready(&instance).await;
+    }
     let proxy = leader.proxy().unwrap();
     let away = proxy.answer(Matcher::all().path("/api/v1/nodes"), 503);
     proxy.cut_connections();
@@ -213,6 +226,7 @@ async fn a_leader_that_cannot_watch_the_cluster_leaves_the_lease_to_a_replica_th
     tokio::time::sleep(TAKE_OVER + Duration::from_secs(5)).await;
     assert_eq!(scene.holder().await.as_deref(), Some(next.pod()));
     drop(away);
+    ready(&leader).await;
     let seeing = scene.leader_other_than(Some(next.pod())).await;
     assert_eq!(seeing.pod(), leader.pod());
     scene.control_plane.finish();
