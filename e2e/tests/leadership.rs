@@ -7,10 +7,12 @@ use agentpool_e2e::controlplane::nodes::{A100_80, NodeSpec, Nodes};
 use agentpool_e2e::controlplane::process::Signal;
 use agentpool_e2e::controlplane::{Component, ControlPlane, Options, skipped_in_a_foreign_cluster};
 use agentpool_e2e::operator::{Instance, OperatorRunner, RunnerOptions, operator_binary};
+use agentpool_e2e::proxy::Matcher;
 use agentpool_e2e::{install, wait};
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::Pod;
-use kube::api::{DeleteParams, Patch, PatchParams};
+use k8s_openapi::api::rbac::v1::Role;
+use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
 use kube::{Api, Client};
 use serde_json::json;
 
@@ -26,6 +28,14 @@ struct Scene {
 
 impl Scene {
     async fn set(name: &str, replicas: u32) -> Self {
+        Self::with(name, replicas, |options| options).await
+    }
+
+    async fn with(
+        name: &str,
+        replicas: u32,
+        change: impl FnOnce(RunnerOptions) -> RunnerOptions,
+    ) -> Self {
         let control_plane = ControlPlane::start(Options::new(name)).await.unwrap();
         let client = control_plane.client().await.unwrap();
         Nodes::new(client.clone())
@@ -38,7 +48,7 @@ impl Scene {
             install::SELECTOR,
             operator_binary().unwrap(),
         );
-        let runner = OperatorRunner::start(&control_plane, options)
+        let runner = OperatorRunner::start(&control_plane, change(options))
             .await
             .unwrap();
         install::deploy(&client, replicas).await.unwrap();
@@ -93,12 +103,7 @@ async fn every_replica_is_ready_and_one_leads() {
     let scene = Scene::set("ready", 3).await;
     let leader = scene.leader_other_than(None).await;
     for instance in scene.runner.instances() {
-        wait::until(LIMIT, format!("{} is ready", instance.pod()), async || {
-            let answer = instance.http_get(8080, "/readyz").await;
-            Ok(answer.is_ok_and(|(status, _)| status == 200).then_some(()))
-        })
-        .await
-        .unwrap();
+        ready(&instance).await;
         let (status, body) = instance.http_get(8080, "/healthz").await.unwrap();
         assert_eq!(status, 200, "{body}");
         assert_eq!(
@@ -168,6 +173,98 @@ async fn a_leader_that_was_stopped_follows_when_it_wakes() {
     .unwrap();
     assert_eq!(scene.holder().await.as_deref(), Some(next.pod()));
     assert!(leads(&next).await);
+    scene.control_plane.finish();
+}
+
+async fn ready(instance: &Instance) {
+    // A watch that was resumed and has nothing to tell is known to work 90 s after its last failure.
+    wait::until(
+        2 * LIMIT,
+        format!("{} is ready", instance.pod()),
+        async || {
+            let answer = instance.http_get(8080, "/readyz").await;
+            Ok(answer.is_ok_and(|(status, _)| status == 200).then_some(()))
+        },
+    )
+    .await
+    .unwrap();
+}
+
+/// Waits until `/readyz` says this.
+async fn readyz_says(instance: &Instance, words: &[&str]) {
+    let mut said = String::new();
+    let named = wait::until(2 * LIMIT, format!("/readyz says {words:?}"), async || {
+        let (_, body) = instance.http_get(8080, "/readyz").await?;
+        said = body;
+        Ok(words.iter().all(|word| said.contains(word)).then_some(()))
+    })
+    .await;
+    assert!(named.is_ok(), "{words:?} are not in: {said}");
+}
+
+#[tokio::test]
+async fn a_leader_that_cannot_watch_the_cluster_leaves_the_lease_to_a_replica_that_can() {
+    let scene = Scene::with("blind", 2, RunnerOptions::with_proxies).await;
+    let leader = scene.leader_other_than(None).await;
+    // A replica that has never seen the nodes says so at once; one that has is patient.
+    for instance in scene.runner.instances() {
+        ready(&instance).await;
+    }
+    let proxy = leader.proxy().unwrap();
+    let away = proxy.answer(Matcher::all().path("/api/v1/nodes"), 503);
+    proxy.cut_connections();
+    readyz_says(&leader, &["cannot list or watch nodes"]).await;
+    let next = scene.leader_other_than(Some(leader.pod())).await;
+    wait::until(LIMIT, "the blind one says that it follows", async || {
+        Ok((!leads(&leader).await).then_some(()))
+    })
+    .await
+    .unwrap();
+
+    // It does not even take a lease that nobody renews, until it can see.
+    next.hold_down(true).await;
+    tokio::time::sleep(TAKE_OVER + Duration::from_secs(5)).await;
+    assert_eq!(scene.holder().await.as_deref(), Some(next.pod()));
+    drop(away);
+    ready(&leader).await;
+    let seeing = scene.leader_other_than(Some(next.pod())).await;
+    assert_eq!(seeing.pod(), leader.pod());
+    scene.control_plane.finish();
+}
+
+#[tokio::test]
+async fn a_lease_that_may_not_be_written_is_named_by_readyz_and_nobody_leads_until_it_may() {
+    let scene = Scene::set("no-lease", 1).await;
+    scene.leader_other_than(None).await;
+    let roles: Api<Role> = Api::namespaced(scene.client.clone(), install::NAMESPACE);
+    let role = roles.get("agentpool-election").await.unwrap();
+    let mut read_only = role.clone();
+    for rule in read_only.rules.iter_mut().flatten() {
+        rule.verbs = vec!["get".to_owned()];
+    }
+    let set = async |role: &Role| {
+        let mut role = role.clone();
+        role.metadata.resource_version = None;
+        roles
+            .replace("agentpool-election", &PostParams::default(), &role)
+            .await
+            .unwrap();
+    };
+    set(&read_only).await;
+    let instance = scene.runner.instances().remove(0);
+    readyz_says(
+        &instance,
+        &["leases: ", "cannot update resource \"leases\""],
+    )
+    .await;
+    assert!(!leads(&instance).await);
+    set(&role).await;
+    wait::until(LIMIT, "it leads and is ready", async || {
+        let (status, _) = instance.http_get(8080, "/readyz").await?;
+        Ok((status == 200 && leads(&instance).await).then_some(()))
+    })
+    .await
+    .unwrap();
     scene.control_plane.finish();
 }
 

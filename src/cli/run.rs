@@ -177,7 +177,7 @@ async fn lead_and_control(
     let mut election = config
         .election
         .clone()
-        .map(|e| Leadership::start(client.clone(), e, metrics.clone()));
+        .map(|e| Leadership::start(client.clone(), e, metrics.clone(), health.clone()));
     let leader = match &election {
         Some(election) => election.watch(),
         None => {

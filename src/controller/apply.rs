@@ -122,11 +122,10 @@ impl Applier<'_> {
                     replicas: *to,
                     ..workload.clone()
                 };
-                self.caches.workloads(K::KIND).put(
-                    (self.pool.namespace.clone(), name.to_owned()),
-                    version,
-                    record,
-                );
+                let key = (self.pool.namespace.clone(), name.to_owned());
+                self.caches
+                    .workloads(K::KIND)
+                    .answer(key, version, Some(record));
                 done("Scaled", format!("{name}: {from} -> {to} replicas"))
             }
             Step::Retarget {

@@ -79,11 +79,10 @@ impl Raiser<'_> {
             replicas,
             ..record.clone()
         };
-        self.caches.workloads(K::KIND).put(
-            (namespace.to_owned(), name.to_owned()),
-            version,
-            record,
-        );
+        let key = (namespace.to_owned(), name.to_owned());
+        self.caches
+            .workloads(K::KIND)
+            .answer(key, version, Some(record));
         Ok(replicas)
     }
 }

@@ -5,14 +5,12 @@ use super::outage::Outage;
 use crate::allocation::Load;
 use crate::api::{Engine, StaleAction, ValidMetrics, ValidPool};
 use crate::signals::dialect::{CustomMetrics, Dialect, Dialects};
-use crate::signals::prometheus::{Answered, PodName, Source};
+use crate::signals::prometheus::{PodName, Question, Source};
 use crate::signals::scrape::{Scraper, Target};
 use crate::signals::{
     AgentSignal, Fallback, OnStale, Pod, PodSample, Problem, Settings, Tracker, after_stale,
 };
 use crate::telemetry::{Metrics, ScrapeOutcome};
-use futures::FutureExt;
-use futures::future::BoxFuture;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -38,6 +36,8 @@ struct Reading {
     tracker: Tracker,
     interval: Duration,
     queried: bool,
+    /// Not all of its pods were reached in the last round of queries: it comes first in the next.
+    late: bool,
 }
 
 /// What one round gave, by pod uid.
@@ -89,6 +89,7 @@ impl Readings {
                 tracker: Tracker::new(settings),
                 interval: pool.interval,
                 queried: pool.prometheus.is_some(),
+                late: false,
             });
             // The window may have been declared anew; what was measured holds all the same.
             reading.tracker.remember_over(settings.memory);
@@ -150,24 +151,26 @@ impl Readings {
         source: &Source,
         metrics: &Metrics,
     ) -> Samples {
-        let mut queries: Vec<BoxFuture<'_, Answered>> = Vec::new();
-        for (agent, seen) in pool.agents.iter().zip(&view.agents) {
-            let Some(reading) = self.agents.get(&agent.name) else {
-                continue;
-            };
-            let pods: Vec<PodName> = seen
-                .pods
-                .iter()
-                .map(|(name, pod)| PodName {
+        let seen = pool.agents.iter().zip(&view.agents);
+        let seen: BTreeMap<&str, _> = seen.map(|(a, seen)| (a.name.as_str(), seen)).collect();
+        let mut asked: Vec<_> = self.agents.iter_mut().collect();
+        asked.sort_by_key(|(_, reading)| !reading.late);
+        let question = |(name, reading): &(&String, &mut Reading)| Question {
+            pods: seen.get(name.as_str()).map_or_else(Vec::new, |seen| {
+                let pods = seen.pods.iter().map(|(name, pod)| PodName {
                     uid: pod.uid.clone(),
                     name: name.as_str().into(),
-                })
-                .collect();
-            queries.push(
-                async move { source.read(&pool.namespace, &pods, &reading.dialects).await }.boxed(),
-            );
+                });
+                pods.collect()
+            }),
+            dialects: reading.dialects.clone(),
+        };
+        let questions: Vec<Question> = asked.iter().map(question).collect();
+        let answers = source.read_all(&pool.namespace, &questions).await;
+        for ((_, reading), answer) in asked.iter_mut().zip(&answers) {
+            let mut results = answer.scrapes.iter().map(|scrape| &scrape.result);
+            reading.late = results.any(|result| *result == Err(Problem::Late));
         }
-        let answers = futures::future::join_all(queries).await;
         // Without pods nothing was asked, and nothing is known of the server.
         if answers.iter().any(|answer| !answer.scrapes.is_empty()) {
             let problem = answers.iter().find_map(|answer| answer.failure);

@@ -4,6 +4,7 @@ use super::write::{WriteError, Writer};
 use crate::api::conditions::{Verdict, merge};
 use crate::api::{AgentPool, AgentPoolStatus, AgentStatus, CapacityStatus};
 use crate::units::MilliGpus;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use k8s_openapi::jiff::Timestamp;
 use kube::api::Api;
 use serde_json::json;
@@ -115,12 +116,10 @@ fn body(old: &AgentPoolStatus, next: &AgentPoolStatus) -> serde_json::Value {
 
 /// Whether status is to be written: at once for what somebody may wait for, after a quiet time for what only drifts.
 fn is_due(old: &AgentPoolStatus, next: &AgentPoolStatus, quiet: bool) -> bool {
-    let conditions = |s: &AgentPoolStatus, urgent: bool| -> Vec<(String, String, String)> {
-        let picked = s
-            .conditions
-            .iter()
-            .filter(|c| !urgent || !matches!(c.type_.as_str(), "MinimumUnmet" | "MemoryBound"));
-        picked
+    let urgent = |s: &AgentPoolStatus| -> Vec<_> {
+        let drifts = |kind: &str| matches!(kind, "MinimumUnmet" | "MemoryBound");
+        let conditions = s.conditions.iter().filter(|c| !drifts(&c.type_));
+        conditions
             .map(|c| (c.type_.clone(), c.status.clone(), c.reason.clone()))
             .collect()
     };
@@ -138,25 +137,42 @@ fn is_due(old: &AgentPoolStatus, next: &AgentPoolStatus, quiet: bool) -> bool {
     };
     if old.observed_generation != next.observed_generation
         || decided(old) != decided(next)
-        || conditions(old, true) != conditions(next, true)
+        || urgent(old) != urgent(next)
     {
         return true;
     }
     if quiet {
         return false;
     }
+    let said = |s: &AgentPoolStatus| -> Vec<_> {
+        let said = |c: &Condition| {
+            let about = about(&c.message);
+            (c.type_.clone(), c.status.clone(), c.reason.clone(), about)
+        };
+        s.conditions.iter().map(said).collect()
+    };
     let explained = |s: &AgentPoolStatus| -> Vec<_> {
         s.agents
             .iter()
             .map(|a| (a.reason.clone(), a.signals.clone(), a.hold.clone()))
             .collect()
     };
-    conditions(old, false) != conditions(next, false)
+    said(old) != said(next)
         || explained(old) != explained(next)
         || old.capacity != next.capacity
         || old.agents.iter().zip(&next.agents).any(|(o, n)| {
             moved(&o.target_share, &n.target_share) || moved(&o.realized_share, &n.realized_share)
         })
+}
+
+/// What a message is about, without what is counted or measured (`3`, `0.25`, `350m`, `40s`): that moves while everything else stands. A
+/// digit in a name (`chat-0`) stays.
+fn about(message: &str) -> Vec<String> {
+    let parts = message.split(|c: char| c.is_whitespace() || "(),;:".contains(c));
+    parts
+        .filter(|part| !part.starts_with(|c: char| c.is_ascii_digit() || c == '-'))
+        .map(str::to_owned)
+        .collect()
 }
 
 /// Moved by more than a tenth.
@@ -205,6 +221,69 @@ mod tests {
         assert!(!is_due(&old, &status(1, "1050m", "DemandMet"), false));
         assert!(is_due(&old, &status(1, "1", "CapacityShared"), false));
         assert!(!is_due(&old, &status(1, "1", "CapacityShared"), true));
+    }
+
+    fn saying(kind: &str, message: &str) -> AgentPoolStatus {
+        let condition = json!({
+            "type": kind, "status": "True", "reason": "R", "message": message, "lastTransitionTime": "2026-01-01T00:00:00Z"
+        });
+        AgentPoolStatus {
+            conditions: vec![serde_json::from_value(condition).unwrap()],
+            ..AgentPoolStatus::default()
+        }
+    }
+
+    #[test]
+    fn a_message_that_names_something_else_is_written_after_the_quiet_time() {
+        let other = [
+            (
+                "Reconciling",
+                "agent chat: cannot patch resource \"deployments/scale\" (403) (tried 3 times)",
+                "agent chat: exceeded quota: two-gpus (403) (tried 3 times)",
+            ),
+            (
+                "Conflicted",
+                "Deployment chat: HorizontalPodAutoscaler x scales it",
+                "Deployment chat: HorizontalPodAutoscaler y scales it",
+            ),
+            (
+                "SignalsFresh",
+                "chat: Partial, pod chat-0: connection refused",
+                "chat: Partial, pod chat-1: connection refused",
+            ),
+            (
+                "MinimumUnmet",
+                "chat: target 1 is below its minimum 2 (demand 3)",
+                "nlp: target 1 is below its minimum 2 (demand 3)",
+            ),
+        ];
+        for (kind, before, after) in other {
+            let (before, after) = (saying(kind, before), saying(kind, after));
+            assert!(!is_due(&before, &after, true), "{kind}");
+            assert!(is_due(&before, &after, false), "{kind}");
+        }
+    }
+
+    #[test]
+    fn a_message_whose_numbers_move_is_not_written_for_that() {
+        let same = [
+            (
+                "agent chat: forbidden (403) (tried 3 times)",
+                "agent chat: forbidden (403) (tried 4 times)",
+            ),
+            (
+                "chat: target 350m is below its minimum 1 (demand 0.812)",
+                "chat: target 400m is below its minimum 1 (demand 1.2)",
+            ),
+            (
+                "no answer for 9s; 8 GPUs usable, 8 found",
+                "no answer for 70s; 7 GPUs usable, 8 found",
+            ),
+        ];
+        for (before, after) in same {
+            let due = is_due(&saying("Stalled", before), &saying("Stalled", after), false);
+            assert!(!due, "{after}");
+        }
     }
 
     fn shown(foreign: Option<&str>) -> AgentPool {

@@ -1,11 +1,12 @@
 //! Which pools there are: follows AgentPools, and keeps a task for each.
 
-use super::cache::{Key, key, label};
+use super::cache::{Key, key, label, works};
 use super::config::Scope;
 use super::pools::Pools;
 use super::shared::Shared;
 use crate::api::AgentPool;
 use futures::StreamExt;
+use kube::CustomResourceExt;
 use kube::api::Api;
 use kube::core::DeserializeGuard;
 use kube::core::error_boundary::InvalidObject;
@@ -21,6 +22,8 @@ struct Listing {
     namespace: Option<String>,
     present: Vec<Key>,
     done: bool,
+    /// What was said of it last, while it fails.
+    complaint: Option<String>,
 }
 
 /// Keeps a task for every pool, until stopped.
@@ -46,6 +49,7 @@ pub async fn follow_pools(client: &kube::Client, shared: &Arc<Shared>) {
             namespace: namespace.clone(),
             present: Vec::new(),
             done: false,
+            complaint: None,
         })
         .collect();
     let mut pools = Pools::default();
@@ -53,12 +57,24 @@ pub async fn follow_pools(client: &kube::Client, shared: &Arc<Shared>) {
         let label = label("agentpools", listings[i].namespace.as_deref());
         match event {
             Ok(event) => {
-                shared.health.watches(&label, Ok(()));
+                if works(&event) {
+                    listings[i].complaint = None;
+                    shared.health.watches(&label, Ok(()));
+                }
                 take(shared, &mut pools, &mut listings[i], event);
             }
             Err(error) => {
-                tracing::warn!(%error, "cannot watch AgentPools (is the CRD installed, may the operator list them?); trying again");
-                shared.health.watches(&label, Err(error.to_string()));
+                let why = in_words(&error);
+                // The backoff repeats it for as long as it is so.
+                if listings[i].complaint.as_ref() != Some(&why) {
+                    tracing::warn!(
+                        why,
+                        what = label,
+                        "cannot list or watch; trying again until it works"
+                    );
+                    listings[i].complaint = Some(why.clone());
+                }
+                shared.health.watches(&label, Err(why));
             }
         }
         if listings.iter().all(|listing| listing.done) {
@@ -66,6 +82,24 @@ pub async fn follow_pools(client: &kube::Client, shared: &Arc<Shared>) {
         }
     }
     pools.join().await;
+}
+
+/// A kind that the API server does not know is a CustomResourceDefinition that is missing.
+fn in_words(error: &watcher::Error) -> String {
+    use watcher::Error::{InitialListFailed, WatchStartFailed};
+    match error {
+        InitialListFailed(kube::Error::Api(status))
+        | WatchStartFailed(kube::Error::Api(status))
+            if status.code == 404 =>
+        {
+            format!(
+                "the CustomResourceDefinition {} is not installed; it is part of the chart (value crds.install) and of deploy/install.yaml, and alone: kubectl apply --server-side -f crds/{}.yaml",
+                AgentPool::crd_name(),
+                AgentPool::crd_name(),
+            )
+        }
+        error => error.to_string(),
+    }
 }
 
 fn take(shared: &Arc<Shared>, pools: &mut Pools, listing: &mut Listing, event: Event<Guarded>) {
@@ -104,5 +138,29 @@ fn put(shared: &Arc<Shared>, pools: &mut Pools, pool: Result<AgentPool, InvalidO
             tracing::error!(namespace = key.0, name = key.1, error = %invalid.error, "an AgentPool cannot be read: is the CRD of this version installed? Its workloads are left as they are");
             pools.put_unreadable(shared, key);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kind_that_is_not_served_is_said_to_be_installed_and_how() {
+        let answered = |code| {
+            let status = kube::core::Status {
+                code,
+                message: "no".to_owned(),
+                ..kube::core::Status::default()
+            };
+            in_words(&watcher::Error::InitialListFailed(kube::Error::Api(
+                Box::new(status),
+            )))
+        };
+        let said = answered(404);
+        for part in ["agentpools.agentpool.dev is not installed", "kubectl apply"] {
+            assert!(said.contains(part), "{part} is not in: {said}");
+        }
+        assert!(!answered(403).contains("installed"));
     }
 }

@@ -70,6 +70,11 @@ impl WriteError {
         )
     }
 
+    /// A right is missing.
+    pub fn is_forbidden(&self) -> bool {
+        matches!(self, Self::Api(kube::Error::Api(s)) if s.code == 403)
+    }
+
     /// Somebody wrote in between, or the object is gone: decide anew, nothing is wrong.
     pub fn is_race(&self) -> bool {
         matches!(self.outcome(), WriteOutcome::Conflict)

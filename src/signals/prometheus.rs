@@ -19,6 +19,7 @@ use super::{
     http::Http,
 };
 use bytes::Bytes;
+use futures::{StreamExt, stream};
 use http::{Request, Uri, header, uri};
 use http_body_util::Full;
 use query::{AGE_MARK, instant_query};
@@ -29,7 +30,17 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
-use tokio::time::timeout;
+use tokio::{
+    sync::Semaphore,
+    time::{Instant, timeout_at},
+};
+
+/// Queries to one server at the same time, of all pools; it answers 20 at most by its own default.
+const PLACES: usize = 8;
+
+/// Queries of one round at the same time: places are given in the order of asking, so that a pool with many pods waits for the others as
+/// they wait for it.
+const PLACES_A_ROUND: usize = 2;
 
 /// Pods that one query asks for: keeps a query below some 50 KiB.
 const PODS_A_QUERY: usize = 100;
@@ -130,6 +141,8 @@ pub struct Limits {
     pub connect_timeout: Duration,
     /// For everything: connection, query and answer.
     pub timeout: Duration,
+    /// For a round of queries: what has not been answered by then is [`Problem::Late`].
+    pub round: Duration,
     /// Bytes of an answer.
     pub bytes: usize,
     /// Series of an answer.
@@ -137,11 +150,12 @@ pub struct Limits {
 }
 
 impl Default for Limits {
-    /// 2 s and 5 s, 4 MiB, 10,000 series.
+    /// 2 s, 5 s and 10 s, 4 MiB, 10,000 series.
     fn default() -> Self {
         Self {
             connect_timeout: Duration::from_secs(2),
             timeout: Duration::from_secs(5),
+            round: Duration::from_secs(10),
             bytes: 4 << 20,
             series: 10_000,
         }
@@ -155,6 +169,7 @@ pub struct Source {
     server: Server,
     limits: Limits,
     clock: Clock,
+    places: Semaphore,
     /// Own time minus server time in seconds: fixed, so that one sample keeps one time, until a clock steps.
     offset: Mutex<Option<f64>>,
 }
@@ -168,12 +183,22 @@ pub struct PodName {
     pub name: Arc<str>,
 }
 
-/// What one read gave.
+/// What is to be read of one agent.
 #[derive(Debug)]
+pub struct Question {
+    /// Its pods.
+    pub pods: Vec<PodName>,
+    /// How their series are put together.
+    pub dialects: Arc<Dialects>,
+}
+
+/// What was read of one agent.
+#[derive(Debug, Default)]
 pub struct Answered {
     /// A result for every pod, in the order asked.
     pub scrapes: Vec<Scrape>,
-    /// Why the server gave no answer that can be read, where it gave none: no fault of any pod.
+    /// Why the server gave no answer that can be read, where it gave none: no fault of any pod. That no place was free in time is no fault
+    /// of the server either.
     pub failure: Option<Problem>,
 }
 
@@ -185,19 +210,39 @@ impl Source {
             server,
             limits,
             clock,
+            places: Semaphore::new(PLACES),
             offset: Mutex::default(),
         }
     }
 
-    /// Reads the pods of one namespace.
-    pub async fn read(&self, namespace: &str, pods: &[PodName], dialects: &Dialects) -> Answered {
-        let mut answered = Answered {
-            scrapes: Vec::with_capacity(pods.len()),
-            failure: None,
+    /// One round: reads the pods of one namespace. Returns, when the round's time is over at the latest, an answer to each question, in
+    /// their order; the first are asked first.
+    pub async fn read_all(&self, namespace: &str, questions: &[Question]) -> Vec<Answered> {
+        let deadline = Instant::now() + self.limits.round;
+        let mut round = stream::iter(0..questions.len())
+            .map(async |i| (i, self.read(namespace, questions.get(i), deadline).await))
+            .buffer_unordered(PLACES_A_ROUND);
+        let mut answers = BTreeMap::new();
+        while let Some((i, answered)) = round.next().await {
+            answers.insert(i, answered);
+        }
+        answers.into_values().collect()
+    }
+
+    async fn read(
+        &self,
+        namespace: &str,
+        question: Option<&Question>,
+        deadline: Instant,
+    ) -> Answered {
+        let mut answered = Answered::default();
+        let Some(Question { pods, dialects }) = question else {
+            return answered;
         };
         for pods in pods.chunks(PODS_A_QUERY) {
+            let scrapes = &mut answered.scrapes;
             let failure = self
-                .read_some(namespace, pods, dialects, &mut answered.scrapes)
+                .read_some(namespace, pods, dialects, deadline, scrapes)
                 .await;
             answered.failure = answered.failure.or(failure);
         }
@@ -209,12 +254,11 @@ impl Source {
         namespace: &str,
         pods: &[PodName],
         dialects: &Dialects,
+        deadline: Instant,
         scrapes: &mut Vec<Scrape>,
     ) -> Option<Problem> {
         let start = self.clock.now();
-        let answer = timeout(self.limits.timeout, self.query(namespace, pods, dialects))
-            .await
-            .unwrap_or(Err(Problem::Timeout));
+        let answer = self.in_turn(namespace, pods, dialects, deadline).await;
         let took = self.clock.now().saturating_sub(start);
         scrapes.extend(pods.iter().map(|pod| Scrape {
             pod_uid: pod.uid.clone(),
@@ -224,7 +268,27 @@ impl Source {
             },
             took,
         }));
-        answer.err()
+        answer.err().filter(|problem| *problem != Problem::Late)
+    }
+
+    /// A query, when a place is free.
+    async fn in_turn(
+        &self,
+        namespace: &str,
+        pods: &[PodName],
+        dialects: &Dialects,
+        deadline: Instant,
+    ) -> Result<Answer, Problem> {
+        let place = timeout_at(deadline, self.places.acquire()).await;
+        let Ok(Ok(_place)) = place else {
+            return Err(Problem::Late);
+        };
+        let own = Instant::now() + self.limits.timeout;
+        let query = timeout_at(own.min(deadline), self.query(namespace, pods, dialects));
+        query.await.unwrap_or(Err(match own <= deadline {
+            true => Problem::Timeout,
+            false => Problem::Late,
+        }))
     }
 
     async fn query(

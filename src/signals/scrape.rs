@@ -1,14 +1,18 @@
 //! Scrapes of the pods' own metrics pages, at the pod's address and nowhere else.
 
+mod lane;
+mod memory;
+
 use super::{Clock, PodSample, Problem, Scrape, dialect::Dialects, exposition, http::Http};
 use bytes::Bytes;
 use futures::{StreamExt, stream};
 use http::{Request, Uri, header, uri::PathAndQuery};
 use http_body_util::Full;
+use lane::Lane;
+use memory::Memory;
 use std::{
-    collections::BTreeMap,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 use tokio::{
@@ -18,9 +22,6 @@ use tokio::{
 
 /// Longest metrics path.
 const LONGEST_PATH: usize = 256;
-
-/// Pods remembered at most.
-const REMEMBERED: usize = 10_000;
 
 /// Metadata services of clouds that are not link-local; no pod has these addresses. Link-local ones (169.254.169.254 and
 /// the like) are refused as such.
@@ -149,10 +150,8 @@ pub struct Scraper {
     permits: Semaphore,
     /// Half of the places, for pods that did not answer in time when last asked: however many pools have such pods, the others' pods find
     /// places.
-    slow_permits: Semaphore,
-    /// By pod uid, whether it answered in time when it was last asked. Those that did come first in the next round, those
-    /// that did not come last, so that no number of stuck pods keeps an answering one waiting.
-    in_time: Mutex<BTreeMap<Arc<str>, bool>>,
+    slow: Lane,
+    memory: Mutex<Memory>,
 }
 
 impl Scraper {
@@ -161,26 +160,25 @@ impl Scraper {
         Self {
             http: Http::new(limits.connect_timeout),
             permits: Semaphore::new(limits.total_concurrency),
-            slow_permits: Semaphore::new(limits.total_concurrency.div_ceil(2)),
+            slow: Lane::new(limits.total_concurrency.div_ceil(2)),
             limits,
             clock,
-            in_time: Mutex::default(),
+            memory: Mutex::default(),
         }
     }
 
     /// One round: reads every target and returns, at the deadline at the latest, a result for each, in their order.
     pub async fn scrape_all(&self, targets: &[Target]) -> Vec<Scrape> {
         let start = Instant::now();
-        let order = self.order(targets);
+        let uids = targets.iter().map(|target| &target.pod_uid);
+        let order = self.memory().order(uids, start);
         let mut results: Vec<Option<Scrape>> = vec![None; targets.len()];
-        let mut done = 0;
         let mut round = stream::iter(order.iter().copied())
             .map(async |index| (index, self.scrape(targets.get(index)).await))
             .buffer_unordered(self.limits.concurrency);
         while let Ok(Some((index, scrape))) =
             timeout_at(start + self.limits.deadline, round.next()).await
         {
-            done += 1;
             if let Some(slot) = results.get_mut(index) {
                 *slot = scrape;
             }
@@ -197,19 +195,21 @@ impl Scraper {
                 })
             })
             .collect();
-        let asked = order.iter().take(done + self.limits.concurrency);
-        self.remember(asked.filter_map(|&index| results.get(index)));
+        let mut memory = self.memory();
+        results.iter().for_each(|scrape| memory.take(scrape, start));
         results
     }
 
     async fn scrape(&self, target: Option<&Target>) -> Option<Scrape> {
         let target = target?;
-        let _slow = match self.answered_in_time(target) {
-            Some(false) => Some(self.slow_permits.acquire().await.ok()?),
-            Some(true) | None => None,
+        let slow = self.memory().slow(&target.pod_uid);
+        let _slow = match slow {
+            Some(asked) => Some(self.slow.place(asked).await?),
+            None => None,
         };
         let _permit = self.permits.acquire().await.ok()?;
         let start = Instant::now();
+        self.memory().asks(&target.pod_uid, start);
         let result = timeout(self.limits.request_timeout, self.read(target))
             .await
             .unwrap_or(Err(Problem::Timeout));
@@ -248,37 +248,8 @@ impl Scraper {
         target.dialects.sample(&reader.finish()?, self.clock.now())
     }
 
-    /// The order in which targets are asked: who answered in time, who was never asked, who did not.
-    fn order(&self, targets: &[Target]) -> Vec<usize> {
-        let mut order: Vec<usize> = (0..targets.len()).collect();
-        order.sort_by_cached_key(|&index| {
-            let target = targets.get(index);
-            match target.and_then(|target| self.answered_in_time(target)) {
-                Some(true) => 0,
-                None => 1,
-                Some(false) => 2,
-            }
-        });
-        order
-    }
-
-    fn answered_in_time(&self, target: &Target) -> Option<bool> {
-        let in_time = self.in_time.lock().unwrap_or_else(PoisonError::into_inner);
-        in_time.get(&target.pod_uid).copied()
-    }
-
-    fn remember<'s>(&self, asked: impl Iterator<Item = &'s Scrape>) {
-        let mut in_time = self.in_time.lock().unwrap_or_else(PoisonError::into_inner);
-        if in_time.len() > REMEMBERED {
-            in_time.clear(); // pods that are long gone
-        }
-        for scrape in asked {
-            let slow = matches!(
-                scrape.result,
-                Err(Problem::Timeout | Problem::Late | Problem::Unreachable)
-            );
-            in_time.insert(scrape.pod_uid.clone(), !slow);
-        }
+    fn memory(&self) -> MutexGuard<'_, Memory> {
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

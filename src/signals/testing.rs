@@ -30,6 +30,13 @@ impl Served {
 
 /// Serves every request with `answer`, which writes what it likes; the connection stays open while it returns true.
 pub(super) fn serve(answer: impl Fn(&mut TcpStream) -> bool + Send + Sync + 'static) -> Served {
+    serve_by_request(move |_, stream| answer(stream))
+}
+
+/// The same, where the answer depends on the request.
+pub(super) fn serve_by_request(
+    answer: impl Fn(&str, &mut TcpStream) -> bool + Send + Sync + 'static,
+) -> Served {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let served = Served {
         port: listener.local_addr().unwrap().port(),
@@ -45,8 +52,8 @@ pub(super) fn serve(answer: impl Fn(&mut TcpStream) -> bool + Send + Sync + 'sta
             let (answer, requests) = (answer.clone(), requests.clone());
             std::thread::spawn(move || {
                 while let Some(request) = read_request(&mut stream) {
-                    requests.lock().unwrap().push(request);
-                    if !answer(&mut stream) {
+                    requests.lock().unwrap().push(request.clone());
+                    if !answer(&request, &mut stream) {
                         return;
                     }
                 }

@@ -29,13 +29,13 @@ const CONDITIONS: &[(&str, &str, &str)] = &[
     (
         "Stalled",
         "Reconciling",
-        "Nothing is under way, because the pool is Stalled.",
+        "The pool is Stalled. Nothing is under way, or only other agents are changed, which the message names.",
     ),
     ("Progressing", "Stalled", "Nothing needs anybody's help."),
     (
         "InvalidSpec",
         "Stalled",
-        "A field is wrong; the message has the field, its value and what would be right. Nothing is written until it is changed; a swap that was begun ends first.",
+        "A field is wrong; the message has the field, its value and what would be right, and any workload that a swap has left without replicas. Nothing is written until it is changed; a swap that was begun ends first.",
     ),
     (
         "SwapHeld",

@@ -1,4 +1,5 @@
-//! What is recognised and said before or instead of a write: a quota, a paused Deployment, an autoscaler of another kind.
+//! What is recognised and said before or instead of a write: a quota, nodes that do not count, a paused Deployment, an autoscaler of another
+//! kind.
 
 use crate::whole_gpus::{load, pool};
 use agentpool::api::AgentPool;
@@ -31,11 +32,16 @@ async fn share(stage: &Stage, chat: &AgentWorkload) {
         .unwrap();
 }
 
-fn says(pool: &AgentPool, kind: &str, reason: &str, words: &[&str]) -> bool {
+/// Whether a condition is true for this reason, with these words.
+pub fn says(pool: &AgentPool, kind: &str, reason: &str, words: &[&str]) -> bool {
+    is(pool, (kind, "True"), reason, words)
+}
+
+fn is(pool: &AgentPool, (kind, status): (&str, &str), reason: &str, words: &[&str]) -> bool {
     let conditions = pool.status.iter().flat_map(|s| &s.conditions);
     conditions.into_iter().any(|c| {
         let named = words.iter().all(|word| c.message.contains(word));
-        c.type_ == kind && c.status == "True" && c.reason == reason && named
+        c.type_ == kind && c.status == status && c.reason == reason && named
     })
 }
 
@@ -93,6 +99,83 @@ async fn pods_that_a_quota_stops_are_said_with_the_quotas_own_words_until_there_
         })
         .await
         .unwrap();
+    driver.stop();
+    stage.finish().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nodes_that_do_not_count_are_said_and_so_is_a_statefulset_whose_pods_a_quota_stops() {
+    let node = NodeSpec::whole("gpu", A100_80, 4);
+    let stage = Stage::start(StageOptions::new("not-counted", vec![node]))
+        .await
+        .unwrap();
+    let chat = AgentWorkload {
+        kind: "StatefulSet",
+        ..AgentWorkload::new("chat", 10.0)
+    };
+    stage.deploy(&chat).await.unwrap();
+    let quota = json!({
+        "apiVersion": "v1", "kind": "ResourceQuota", "metadata": { "name": "one-gpu", "namespace": AGENTS },
+        "spec": { "hard": { "requests.nvidia.com/gpu": "1" } }
+    });
+    stage.apply(&quota).await.unwrap();
+    let quotas: Api<ResourceQuota> = Api::namespaced(stage.client.clone(), AGENTS);
+    wait::until(LIMIT, "the quota counts", async || {
+        let used = quotas.get("one-gpu").await?.status.and_then(|s| s.used);
+        Ok(used.filter(|used| !used.is_empty()))
+    })
+    .await
+    .unwrap();
+    // With the quota in force no pod comes to them.
+    let slices = NodeSpec::whole("slices", A100_80, 7)
+        .label(
+            "nvidia.com/gpu.product",
+            format!("{}-MIG-1g.10gb", A100_80.product),
+        )
+        .label("nvidia.com/mig.strategy", "single");
+    stage.nodes.add(&slices).await.unwrap();
+    let tainted = NodeSpec::whole("tainted", A100_80, 4).taint("example.com/team", "other");
+    stage.nodes.add(&tainted).await.unwrap();
+    let driver = stage.drive(&[load("chat", &[(900.0, 35.0)])], Duration::from_secs(900));
+    share(&stage, &chat).await;
+
+    let words = [
+        "node slices",
+        "mig.strategy is single",
+        "node tainted",
+        "example.com/team=other:NoSchedule",
+        "agent chat",
+    ];
+    let single = ("CapacityAvailable", "False");
+    stage
+        .wait_pool("team", "both nodes are said", LIMIT, |p| {
+            is(p, single, "MigSingle", &words)
+        })
+        .await
+        .unwrap();
+    let words = [
+        "StatefulSet chat",
+        "1 of 4 pods",
+        "kubectl describe statefulset chat",
+    ];
+    // Its controller says it nowhere, and is given two minutes.
+    let patience = LIMIT + Duration::from_secs(120);
+    stage
+        .wait_pool("team", "the quota's victim is said", patience, |p| {
+            says(p, "Stalled", "PodsRefused", &words)
+        })
+        .await
+        .unwrap();
+
+    stage.nodes.remove("slices").await.unwrap();
+    quotas.delete("one-gpu", &Default::default()).await.unwrap();
+    stage
+        .wait_pool("team", "both are over", LIMIT, |p| {
+            !says(p, "Stalled", "PodsRefused", &[]) && !is(p, single, "MigSingle", &[])
+        })
+        .await
+        .unwrap();
+    stage.wait_ready("chat", 4).await.unwrap();
     driver.stop();
     stage.finish().await.unwrap();
 }

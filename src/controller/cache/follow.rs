@@ -1,7 +1,7 @@
 use super::Caches;
 use super::store::{Filed, Key, Store};
 use crate::telemetry::Health;
-use futures::{StreamExt, TryStreamExt};
+use futures::{Stream, StreamExt};
 use kube::api::{Api, ObjectMeta};
 use kube::runtime::WatchStreamExt;
 use kube::runtime::watcher::{self, Event, watcher};
@@ -9,7 +9,6 @@ use serde::de::DeserializeOwned;
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use tokio_util::sync::CancellationToken;
 
 /// What is kept of objects of kind `K`.
@@ -73,60 +72,149 @@ pub async fn follow<K, R>(
     K: kube::Resource + Clone + Debug + DeserializeOwned + Send + 'static,
     R: Record<K>,
 {
-    let store = pick(&caches);
     let Source {
         what,
         api,
         config,
         namespace,
     } = source;
-    let label = label(what, namespace.as_deref());
-    let complained = AtomicBool::new(false);
-    let events = watcher(api, config).default_backoff().inspect_err(|error| {
-        health.watches(&label, Err(error.to_string()));
-        // Once per outage: the backoff repeats it for as long as the API server is away.
-        if !complained.swap(true, Ordering::Relaxed) {
-            tracing::warn!(%error, what, "cannot watch; trying again until it works");
+    let follower = Follower {
+        label: label(what, namespace.as_deref()),
+        namespace,
+        store: pick(&caches),
+        changed,
+        health,
+    };
+    let events = watcher(api, config).default_backoff();
+    let events = events.take_until(stop.cancelled_owned());
+    follower.take(events).await;
+}
+
+/// Whether an event says that a watch works. That a list begins does not: it begins anew before every try.
+pub fn works<K>(event: &Event<K>) -> bool {
+    match event {
+        Event::InitDone | Event::Apply(_) | Event::Delete(_) => true,
+        Event::Init | Event::InitApply(_) => false,
+    }
+}
+
+struct Follower<'a, R> {
+    label: String,
+    namespace: Option<String>,
+    store: &'a Store<R>,
+    changed: Wake,
+    health: Health,
+}
+
+impl<R> Follower<'_, R> {
+    async fn take<K>(self, events: impl Stream<Item = watcher::Result<Event<K>>>)
+    where
+        K: kube::Resource,
+        R: Record<K>,
+    {
+        let store = self.store;
+        let mut events = std::pin::pin!(events);
+        let mut fresh: BTreeMap<Key, (u64, R)> = BTreeMap::new();
+        let mut first = true;
+        let mut complained = false;
+        while let Some(event) = events.next().await {
+            let event = match event {
+                Ok(event) => event,
+                Err(error) => {
+                    self.health.watches(&self.label, Err(error.to_string()));
+                    // Once per outage: the backoff repeats it for as long as the API server is away.
+                    if !std::mem::replace(&mut complained, true) {
+                        tracing::warn!(%error, what = self.label, "cannot watch; trying again until it works");
+                    }
+                    continue;
+                }
+            };
+            if works(&event) {
+                complained = false;
+                self.health.watches(&self.label, Ok(()));
+            }
+            match event {
+                Event::Init => fresh.clear(),
+                Event::InitApply(object) => {
+                    let (key, version) = (key(object.meta()), version(object.meta()));
+                    if let Some(record) = R::of(object) {
+                        fresh.insert(key, (version, record));
+                    }
+                }
+                Event::InitDone => {
+                    store.replace(self.namespace.as_deref(), std::mem::take(&mut fresh));
+                    if std::mem::take(&mut first) {
+                        store.listed();
+                    }
+                    (self.changed)("");
+                }
+                Event::Apply(object) => {
+                    let (key, version) = (key(object.meta()), version(object.meta()));
+                    let differs = match R::of(object) {
+                        Some(record) => store.put(key.clone(), version, record),
+                        None => store.remove(&key),
+                    };
+                    if differs {
+                        (self.changed)(&key.0);
+                    }
+                }
+                Event::Delete(object) => {
+                    let key = key(object.meta());
+                    if store.remove(&key) {
+                        (self.changed)(&key.0);
+                    }
+                }
+            }
         }
-    });
-    let mut events = std::pin::pin!(events.take_until(stop.cancelled_owned()));
-    let mut fresh: BTreeMap<Key, (u64, R)> = BTreeMap::new();
-    let mut first = true;
-    while let Some(event) = events.next().await {
-        let Ok(event) = event else { continue };
-        complained.store(false, Ordering::Relaxed);
-        health.watches(&label, Ok(()));
-        match event {
-            Event::Init => fresh.clear(),
-            Event::InitApply(object) => {
-                let (key, version) = (key(object.meta()), version(object.meta()));
-                if let Some(record) = R::of(object) {
-                    fresh.insert(key, (version, record));
-                }
-            }
-            Event::InitDone => {
-                store.replace(namespace.as_deref(), std::mem::take(&mut fresh));
-                if std::mem::take(&mut first) {
-                    store.listed();
-                }
-                changed("");
-            }
-            Event::Apply(object) => {
-                let (key, version) = (key(object.meta()), version(object.meta()));
-                let differs = match R::of(object) {
-                    Some(record) => store.put(key.clone(), version, record),
-                    None => store.remove(&key),
-                };
-                if differs {
-                    changed(&key.0);
-                }
-            }
-            Event::Delete(object) => {
-                let key = key(object.meta());
-                if store.remove(&key) {
-                    changed(&key.0);
-                }
-            }
-        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::controller::cache::NodeRecord;
+    use futures::stream;
+    use k8s_openapi::api::core::v1::Node;
+    use std::time::Duration;
+
+    type Told = watcher::Result<Event<Node>>;
+
+    async fn follow_these(health: &Health, events: impl Stream<Item = Told>) {
+        let follower = Follower {
+            label: "nodes".to_owned(),
+            namespace: None,
+            store: &Store::<NodeRecord>::default(),
+            changed: Arc::new(|_| ()),
+            health: health.clone(),
+        };
+        follower.take(events).await;
+    }
+
+    fn failed() -> Told {
+        Err(watcher::Error::NoResourceVersion)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_list_that_fails_for_a_minute_makes_blind_although_every_try_begins_with_an_event() {
+        let health = Health::new();
+        let tries = stream::iter(0..70).then(async |_| {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            stream::iter([Ok(Event::Init), failed()])
+        });
+        let tries = tries.flatten().chain(stream::iter([Ok(Event::Init)]));
+        follow_these(&health, tries).await;
+        assert!(health.is_blind());
+        follow_these(&health, stream::iter([Ok(Event::InitDone)])).await;
+        assert!(!health.is_blind());
+    }
+
+    #[tokio::test]
+    async fn what_cannot_be_listed_is_named_while_the_next_try_is_under_way() {
+        let health = Health::new();
+        health.set_server(Ok(()));
+        let events = [Ok(Event::Init), failed(), Ok(Event::Init)];
+        follow_these(&health, stream::iter(events)).await;
+        let said = health.ready().err().unwrap_or_default();
+        assert!(said.starts_with("cannot list or watch nodes: "), "{said}");
     }
 }

@@ -14,7 +14,7 @@ mod usage;
 mod workload;
 
 pub use autoscaler::{AutoscalerRecord, scaled_objects};
-pub use follow::{Record, Source, Wake, follow, key, label, version};
+pub use follow::{Record, Source, Wake, follow, key, label, version, works};
 pub use node::NodeRecord;
 pub use pod::{DeletionCost, PodRecord, REVISION_LABEL};
 pub use store::{Filed, Key, Store};
@@ -76,10 +76,8 @@ impl Caches {
     /// Takes the answer to a write, so that nothing is decided on the state before it.
     pub fn remember<K: Workload>(&self, object: K) {
         let (key, version) = (key(object.meta()), version(object.meta()));
-        match object.record() {
-            Some(record) => self.workloads(K::KIND).put(key, version, record),
-            None => self.workloads(K::KIND).remove(&key),
-        };
+        self.workloads(K::KIND)
+            .answer(key, version, object.record());
     }
 
     /// Every cache has been filled once. Nothing is decided on a partial view.

@@ -2,7 +2,7 @@ use super::labels::Labels;
 use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock, RwLockWriteGuard};
 
 /// Namespace (empty for cluster-scoped things) and name; workloads and autoscalers carry their kind in the name: `Deployment/x`.
 pub type Key = (String, String);
@@ -18,7 +18,7 @@ pub trait Filed {
 /// Records by key, each with the resource version it was read from.
 ///
 /// A write of our own puts its answer here at once, and an older event from the watch does not undo it, so that a decision is
-/// never made on a state from before our own last write.
+/// never made on a state from before our own last write. What there is and what is gone only the watch says.
 #[derive(Debug)]
 pub struct Store<T> {
     records: RwLock<Shelf<T>>,
@@ -41,7 +41,38 @@ impl<T> Default for Shelf<T> {
     }
 }
 
-impl<T: Filed> Shelf<T> {
+impl<T: PartialEq + Filed> Shelf<T> {
+    fn put(&mut self, key: Key, version: u64, record: T) -> bool {
+        let known = match self.by_key.get_mut(&key) {
+            Some((newest, _)) if *newest > version => return false,
+            Some((newest, known)) if **known == record => {
+                *newest = version;
+                return false;
+            }
+            Some((_, known)) => Some(known.clone()),
+            None => None,
+        };
+        if known
+            .as_ref()
+            .is_none_or(|known| known.labels() != record.labels())
+        {
+            if let Some(known) = known {
+                self.unfile(&key, &known);
+            }
+            self.file(&key, &record);
+        }
+        self.by_key.insert(key, (version, Arc::new(record)));
+        true
+    }
+
+    fn remove(&mut self, key: &Key) -> bool {
+        let record = self.by_key.remove(key);
+        if let Some((_, record)) = &record {
+            self.unfile(key, record);
+        }
+        record.is_some()
+    }
+
     fn file(&mut self, key: &Key, record: &T) {
         if let Some(labels) = record.labels() {
             self.by_label.add(&key.0, &key.1, labels);
@@ -68,47 +99,44 @@ impl<T> Default for Store<T> {
 impl<T: PartialEq + Filed> Store<T> {
     /// Takes a record unless a newer one is there. Says whether anything but the version changed.
     pub fn put(&self, key: Key, version: u64, record: T) -> bool {
-        let mut shelf = self.records.write().unwrap_or_else(PoisonError::into_inner);
-        let known = match shelf.by_key.get_mut(&key) {
-            Some((newest, _)) if *newest > version => return false,
-            Some((newest, known)) if **known == record => {
-                *newest = version;
-                return false;
-            }
-            Some((_, known)) => Some(known.clone()),
-            None => None,
-        };
-        if known
-            .as_ref()
-            .is_none_or(|known| known.labels() != record.labels())
-        {
-            if let Some(known) = known {
-                shelf.unfile(&key, &known);
-            }
-            shelf.file(&key, &record);
+        let changed = self.shelf().put(key, version, record);
+        self.count(changed)
+    }
+
+    /// Takes the answer to a write of our own, `None` when the object is of no interest any more. Not where nothing is known: an answer may
+    /// come after the watch has told that the object is gone, and nothing would ever take it out again.
+    pub fn answer(&self, key: Key, version: u64, record: Option<T>) {
+        let mut shelf = self.shelf();
+        let known = shelf.by_key.get(&key);
+        if known.is_none_or(|(newest, _)| *newest > version) {
+            return;
         }
-        shelf.by_key.insert(key, (version, Arc::new(record)));
-        self.changes.fetch_add(1, Ordering::Release);
-        true
+        let changed = match record {
+            Some(record) => shelf.put(key, version, record),
+            None => shelf.remove(&key),
+        };
+        self.count(changed);
     }
 
     /// Removes a record. Says whether it was there.
     pub fn remove(&self, key: &Key) -> bool {
-        let mut shelf = self.records.write().unwrap_or_else(PoisonError::into_inner);
-        let record = shelf.by_key.remove(key);
-        if let Some((_, record)) = &record {
-            shelf.unfile(key, record);
-        }
-        let removed = record.is_some();
-        if removed {
-            self.changes.fetch_add(1, Ordering::Release);
-        }
-        removed
+        let removed = self.shelf().remove(key);
+        self.count(removed)
+    }
+
+    fn shelf(&self) -> RwLockWriteGuard<'_, Shelf<T>> {
+        self.records.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn count(&self, changed: bool) -> bool {
+        self.changes
+            .fetch_add(u64::from(changed), Ordering::Release);
+        changed
     }
 
     /// Replaces everything of a namespace (`None`: of all) by a fresh list; records of our own that are newer than the list's stay.
     pub fn replace(&self, namespace: Option<&str>, fresh: BTreeMap<Key, (u64, T)>) {
-        let mut shelf = self.records.write().unwrap_or_else(PoisonError::into_inner);
+        let mut shelf = self.shelf();
         let concerned = |key: &Key| namespace.is_none_or(|ns| key.0 == ns);
         let (mut old, others): (BTreeMap<_, _>, BTreeMap<_, _>) = std::mem::take(&mut shelf.by_key)
             .into_iter()
@@ -276,6 +304,29 @@ mod tests {
         assert!(!store.put(key("a"), 9, "older"));
         assert_eq!(store.get("ns", "a").as_deref(), Some(&"ours"));
         assert!(store.put(key("a"), 11, "newer"));
+    }
+
+    #[test]
+    fn an_answer_that_comes_after_the_deletion_brings_nothing_back() {
+        let store = Store::default();
+        store.put(key("a"), 10, "before");
+        store.answer(key("a"), 11, Some("ours"));
+        assert_eq!(store.get("ns", "a").as_deref(), Some(&"ours"));
+        store.answer(key("a"), 10, Some("older"));
+        store.answer(key("a"), 10, None);
+        assert_eq!(store.get("ns", "a").as_deref(), Some(&"ours"));
+        store.remove(&key("a"));
+        let changes = store.changes();
+        store.answer(key("a"), 12, Some("late"));
+        assert_eq!((store.get("ns", "a"), store.changes()), (None, changes));
+    }
+
+    #[test]
+    fn an_answer_by_which_an_object_is_of_no_interest_takes_it_out() {
+        let store = Store::default();
+        store.put(key("a"), 10, "before");
+        store.answer(key("a"), 11, None);
+        assert_eq!(store.get("ns", "a"), None);
     }
 
     #[test]

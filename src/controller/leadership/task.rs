@@ -1,7 +1,7 @@
 use super::LeaderState;
 use super::decide::{Action, Observation, Record, Terms, decide};
 use crate::controller::ElectionConfig;
-use crate::telemetry::Metrics;
+use crate::telemetry::{Health, Metrics};
 use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
@@ -15,6 +15,9 @@ use tokio_util::sync::CancellationToken;
 
 /// Field manager of the lease.
 const MANAGER: &str = "agentpool/election";
+
+/// What `/readyz` calls what the election reads and writes.
+const LEASES: &str = "leases";
 
 /// The election ended by itself, which it never should.
 #[derive(Debug, thiserror::Error)]
@@ -30,8 +33,13 @@ pub struct Leadership {
 }
 
 impl Leadership {
-    /// Starts to take part. The state changes at every renewal.
-    pub fn start(client: kube::Client, config: ElectionConfig, metrics: Metrics) -> Self {
+    /// Starts to take part. The state changes at every renewal. Who is blind by `health` does not lead.
+    pub fn start(
+        client: kube::Client,
+        config: ElectionConfig,
+        metrics: Metrics,
+        health: Health,
+    ) -> Self {
         let (publish, state) = watch::channel(LeaderState::Following { holder: None });
         let stop = CancellationToken::new();
         let candidate = Candidate {
@@ -39,9 +47,11 @@ impl Leadership {
             terms: Terms::of(config.duration),
             config,
             metrics,
+            health,
             publish,
             seen: None,
             began: Instant::now(),
+            blind: None,
             last_error: None,
         };
         Self {
@@ -88,16 +98,29 @@ struct Candidate {
     config: ElectionConfig,
     terms: Terms,
     metrics: Metrics,
+    health: Health,
     publish: watch::Sender<LeaderState>,
     seen: Option<Observation>,
     began: Instant,
+    blind: Option<Blind>,
     last_error: Option<String>,
+}
+
+/// What has been done about the lease since the cluster could not be watched any more.
+struct Blind {
+    since: Instant,
+    given_back: bool,
 }
 
 impl Candidate {
     async fn run(mut self, stop: CancellationToken) {
         loop {
-            let outcome = self.round().await;
+            let outcome = if self.health.is_blind() {
+                self.stand_down().await
+            } else {
+                self.blind = None;
+                self.round().await
+            };
             self.settle(outcome);
             tokio::select! {
                 () = tokio::time::sleep(self.terms.retry) => {}
@@ -121,6 +144,19 @@ impl Candidate {
             Action::Wait => Ok(LeaderState::Following { holder }),
             Action::Acquire | Action::Renew => self.claim(Some(lease)).await,
         }
+    }
+
+    /// Leaves the lease to a replica that can see. A write that was begun before may still be under way: the lease goes back when it has ended.
+    async fn stand_down(&mut self) -> Result<LeaderState, RoundError> {
+        let blind = self.blind.get_or_insert_with(|| Blind {
+            since: Instant::now(),
+            given_back: false,
+        });
+        if !blind.given_back && blind.since.elapsed() >= self.config.api_timeout {
+            self.clear().await?;
+            self.blind.iter_mut().for_each(|b| b.given_back = true);
+        }
+        Ok(LeaderState::Following { holder: None })
     }
 
     /// Writes ourselves into the lease as it was read: if it has changed since, the API server refuses.
@@ -170,10 +206,12 @@ impl Candidate {
         let after = match outcome {
             Ok(state) => {
                 self.last_error = None;
+                self.health.does(LEASES, Ok(()));
                 state
             }
             Err(error) => {
                 let error = error.to_string();
+                self.health.does(LEASES, Err(error.clone()));
                 if self.last_error.as_ref() != Some(&error) {
                     tracing::warn!(%error, lease = %self.config.lease_name, "the lease cannot be read or written");
                     self.last_error = Some(error);
@@ -260,3 +298,7 @@ fn record_of(lease: &Lease) -> Record {
             .map(Duration::from_secs),
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::panic)]
+mod tests;

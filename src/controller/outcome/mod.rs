@@ -4,6 +4,8 @@ mod capacity;
 mod verdicts;
 mod wedge;
 
+pub use verdicts::cut;
+
 use super::observe::View;
 use crate::allocation::Allotment;
 use crate::api::conditions::clip;
@@ -34,7 +36,7 @@ pub struct Outcome<'a> {
     pub plan: &'a Plan,
     /// Learned actuation lag.
     pub lag: Option<Duration>,
-    /// The first write of this tick that failed, if any.
+    /// The first write that failed and is tried again, if any.
     pub failure: Option<String>,
     /// Now, as the API server's timestamps count.
     pub at: Timestamp,

@@ -6,8 +6,16 @@ use crate::api::Mode;
 use crate::api::conditions::{ConditionType as C, Verdict};
 use crate::controller::apply::agent_of;
 use crate::controller::standing::describe;
-use crate::sharing::HoldReason;
+use crate::sharing::{HoldReason, Restore};
 use crate::signals::Freshness;
+
+/// That a swap has left a workload at zero replicas, and what it waits for.
+pub fn cut(what: &str, restore: &Restore) -> String {
+    format!(
+        "{what} has no replicas, because its swap from {} to {} was cut: it comes up as soon as one of the two is free",
+        restore.from, restore.to
+    )
+}
 
 impl Outcome<'_> {
     /// Every condition.
@@ -16,31 +24,37 @@ impl Outcome<'_> {
         let capacity = self.capacity_available();
         let conflicted = self.conflicted();
         let paused = self.paused();
-        let stalled = self.stalled(&conflicted);
-        let moving = !self.plan.steps.is_empty()
-            || self.plan.unfinished
-            || self
-                .observed
-                .agents
-                .iter()
-                .any(|a| a.rolling || a.restore.is_some());
-        let reconciling = match (
-            &stalled.holds,
-            self.failure.as_deref(),
-            moving && self.pool.may_write(),
-        ) {
-            (true, ..) => Verdict::new(C::Reconciling, false, "Stalled", "nothing is under way"),
-            (_, Some(failure), _) => Verdict::new(C::Reconciling, true, "WriteFailed", failure),
-            (_, _, true) => Verdict::new(C::Reconciling, true, "Moving", self.moving()),
-            _ => match self.cut() {
-                Some(cut) => Verdict::new(C::Reconciling, true, "SwapCut", cut),
-                None => Verdict::new(
-                    C::Reconciling,
-                    false,
-                    "Settled",
-                    "what was decided is in force",
-                ),
-            },
+        let cut = self.cut();
+        let moving = self.pool.may_write()
+            && (!self.plan.steps.is_empty()
+                || self.plan.unfinished
+                || self
+                    .observed
+                    .agents
+                    .iter()
+                    .any(|a| a.rolling || a.restore.is_some()));
+        let mut stalled = self.stalled(&conflicted);
+        if stalled.holds {
+            // What else is wrong has no condition of its own then.
+            let failure = self
+                .failure
+                .as_ref()
+                .map(|f| format!("a write failed: {f}"));
+            let all = [Some(stalled.message), failure, cut.clone()];
+            let all: Vec<String> = all.into_iter().flatten().collect();
+            stalled = Verdict::new(C::Stalled, true, stalled.reason, all.join("; "));
+        }
+        let reconciling = match (stalled.holds, self.failure.as_deref(), moving, cut) {
+            (true, ..) => Verdict::new(C::Reconciling, false, "Stalled", self.others_moving()),
+            (_, Some(failure), ..) => Verdict::new(C::Reconciling, true, "WriteFailed", failure),
+            (_, _, true, _) => Verdict::new(C::Reconciling, true, "Moving", self.moving()),
+            (_, _, _, Some(cut)) => Verdict::new(C::Reconciling, true, "SwapCut", cut),
+            _ => Verdict::new(
+                C::Reconciling,
+                false,
+                "Settled",
+                "what was decided is in force",
+            ),
         };
         let ready = if stalled.holds {
             Verdict::new(C::Ready, false, stalled.reason, stalled.message.clone())
@@ -79,15 +93,7 @@ impl Outcome<'_> {
         let agents = self.pool.agents.iter().zip(&self.observed.agents);
         let stopped: Vec<String> = agents
             .filter(|(_, seen)| seen.replicas == 0)
-            .filter_map(|(agent, seen)| {
-                let restore = seen.restore.as_ref()?;
-                Some(format!(
-                    "{} has no replicas, because its swap from {} to {} was cut: it comes up as soon as one of the two is free",
-                    describe(agent),
-                    restore.from,
-                    restore.to
-                ))
-            })
+            .filter_map(|(agent, seen)| Some(cut(&describe(agent), seen.restore.as_ref()?)))
             .collect();
         (!stopped.is_empty()).then(|| stopped.join("; "))
     }
@@ -113,6 +119,42 @@ impl Outcome<'_> {
             (true, false) => format!("waiting for {held}"),
             (true, true) => "pods are being replaced".to_owned(),
         }
+    }
+
+    /// What is under way although something is stalled.
+    fn others_moving(&self) -> String {
+        let stepping: Vec<usize> = self.plan.steps.iter().map(agent_of).collect();
+        let agents = self.pool.agents.iter().zip(&self.observed.agents);
+        let moving = agents.enumerate().filter(|(i, (_, seen))| {
+            let moves = stepping.contains(i) || seen.rolling || seen.restore.is_some();
+            moves && self.pool.may_write() && !self.is_stuck(*i)
+        });
+        let moving: Vec<&str> = moving.map(|(_, (agent, _))| agent.name.as_str()).collect();
+        if moving.is_empty() {
+            return "nothing is under way".to_owned();
+        }
+        format!("the others go on: changing {}", moving.join(", "))
+    }
+
+    fn is_stuck(&self, i: usize) -> bool {
+        self.view.agents[i].refusal.is_some()
+            || self.failing(i).is_some()
+            || self.wedged(i).is_some()
+    }
+
+    /// Why an agent's pods are not created.
+    fn failing(&self, i: usize) -> Option<String> {
+        let view = &self.view.agents[i];
+        let failure = view.workload.as_ref()?.failure.as_ref();
+        let failure = failure.or(view.short.as_ref())?;
+        Some(format!("{}: {failure}", self.pool.agents[i].name))
+    }
+
+    /// Why an agent's rollout stands still.
+    fn wedged(&self, i: usize) -> Option<String> {
+        let view = &self.view.agents[i];
+        let what = describe(&self.pool.agents[i]);
+        wedge(&what, view.workload.as_ref()?, &view.pods, self.at)
     }
 
     fn signals_fresh(&self) -> Verdict {
@@ -278,30 +320,12 @@ impl Outcome<'_> {
                 conflicted.message.clone(),
             );
         }
-        let failing: Vec<String> = self
-            .pool
-            .agents
-            .iter()
-            .zip(&self.view.agents)
-            .filter_map(|(agent, view)| {
-                let failure = view.workload.as_ref()?.failure.as_ref();
-                let failure = failure.or(view.short.as_ref())?;
-                Some(format!("{}: {failure}", agent.name))
-            })
-            .collect();
+        let agents = 0..self.pool.agents.len();
+        let failing: Vec<String> = agents.clone().filter_map(|i| self.failing(i)).collect();
         if !failing.is_empty() {
             return Verdict::new(C::Stalled, true, "PodsRefused", failing.join("; "));
         }
-        let wedged: Vec<String> = self
-            .pool
-            .agents
-            .iter()
-            .zip(&self.view.agents)
-            .filter_map(|(agent, view)| {
-                let workload = view.workload.as_ref()?;
-                wedge(&describe(agent), workload, &view.pods, self.at)
-            })
-            .collect();
+        let wedged: Vec<String> = agents.filter_map(|i| self.wedged(i)).collect();
         if !wedged.is_empty() {
             return Verdict::new(C::Stalled, true, "RolloutWedged", wedged.join("; "));
         }
@@ -319,6 +343,100 @@ impl Outcome<'_> {
                 "Progressing",
                 "nothing needs anybody's help",
             ),
+        }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::api::ValidPool;
+    use crate::controller::claims::Claims;
+    use crate::controller::fixtures::{caches, deployment, pool, whole};
+    use crate::controller::observe::{View, view};
+    use crate::controller::standing::Refusal;
+    use crate::sharing::{self, Observed, Plan, Step};
+    use serde_json::json;
+
+    /// Two agents, of which `b` is refused.
+    fn scene() -> (ValidPool, View, Observed) {
+        let pool = pool("p", "WholeGPU", &["a", "b"]);
+        let agents = ["a", "b"].map(|name| (name, deployment(name, 1, json!([]))));
+        let caches = caches(&[("gpu", whole(4))], &agents, &[]);
+        let mut view = view(&pool, &caches, &Claims::default());
+        view.agents[1].refusal = Some(Refusal {
+            reason: "Autoscaled",
+            message: "HorizontalPodAutoscaler b scales Deployment b".to_owned(),
+            conflict: true,
+        });
+        let observed = view.observed(&pool, &caches, |_| None);
+        (pool, view, observed)
+    }
+
+    fn said(
+        scene: &(ValidPool, View, Observed),
+        plan: &Plan,
+        failure: Option<&str>,
+    ) -> [String; 3] {
+        let (pool, view, observed) = scene;
+        let outcome = Outcome {
+            pool,
+            view,
+            observed,
+            survey: &sharing::survey(&pool.shape, observed),
+            signals: &[],
+            outage: None,
+            decision: &[],
+            plan,
+            lag: None,
+            failure: failure.map(str::to_owned),
+            at: k8s_openapi::jiff::Timestamp::UNIX_EPOCH,
+        };
+        let verdicts = outcome.verdicts();
+        let of = |kind| verdicts.iter().find(|v| v.kind == kind).unwrap();
+        assert!(of(C::Stalled).holds && !of(C::Reconciling).holds);
+        assert_eq!(of(C::Stalled).reason, "Autoscaled");
+        [C::Ready, C::Stalled, C::Reconciling].map(|kind| of(kind).message.clone())
+    }
+
+    #[test]
+    fn beside_an_agent_that_is_stalled_it_is_said_which_others_are_moved() {
+        let scene = scene();
+        let [.., reconciling] = said(&scene, &Plan::default(), None);
+        assert_eq!(reconciling, "nothing is under way");
+        let plan = Plan {
+            steps: vec![Step::Scale {
+                agent: 0,
+                from: 1,
+                to: 2,
+                victims: Vec::new(),
+            }],
+            ..Plan::default()
+        };
+        let [.., reconciling] = said(&scene, &plan, None);
+        assert_eq!(reconciling, "the others go on: changing a");
+    }
+
+    #[test]
+    fn what_else_is_wrong_is_said_beside_what_is_stalled() {
+        let mut scene = scene();
+        scene.2.agents[0].replicas = 0;
+        scene.2.agents[0].restore = Some(Restore {
+            replicas: 1,
+            from: "nvidia.com/mig-3g.40gb".to_owned(),
+            to: "nvidia.com/mig-1g.10gb".to_owned(),
+            to_replicas: 1,
+        });
+        let [ready, stalled, _] = said(&scene, &Plan::default(), Some("agent a: forbidden"));
+        assert_eq!(ready, stalled);
+        for part in [
+            "HorizontalPodAutoscaler b",
+            "agent a: forbidden",
+            "Deployment a has no replicas",
+            "nvidia.com/mig-3g.40gb",
+        ] {
+            assert!(stalled.contains(part), "{part} is not in: {stalled}");
         }
     }
 }

@@ -7,8 +7,11 @@ use crate::api::conditions::{ConditionType, Verdict};
 use crate::api::{AgentPool, Invalid, ValidPool};
 use crate::controller::apply::{Applier, agent_of};
 use crate::controller::backoff::Backoff;
-use crate::controller::outcome::Outcome;
-use crate::controller::report::Report;
+use crate::controller::cache::Caches;
+use crate::controller::claims::Claims;
+use crate::controller::cut::cut;
+use crate::controller::outcome::{self, Outcome};
+use crate::controller::report::{Report, Reporter};
 use crate::controller::reverts::{self, Expected};
 use crate::controller::shared::Shared;
 use crate::controller::write::WriteError;
@@ -187,22 +190,36 @@ pub(super) async fn report(
     };
     let bad = state.news.of(&report.verdicts, seen.now);
     shared.events.publish(object, &tick.done, &bad);
-    let written = state
-        .reporter
-        .report(
-            &shared.writer,
-            (&pool.namespace, &pool.name),
-            pool.generation,
-            report,
-            seen.now,
-        )
+    let place = (pool.namespace.as_str(), pool.name.as_str());
+    let (generation, now) = (pool.generation, seen.now);
+    write_status(shared, &mut state.reporter, place, generation, report, now).await;
+}
+
+/// Writes the status where that is due. The pool goes on deciding when it cannot be written, and `/readyz` names a right that is missing.
+async fn write_status(
+    shared: &Shared,
+    reporter: &mut Reporter,
+    place: (&str, &str),
+    generation: Option<i64>,
+    report: Report,
+    now: Duration,
+) {
+    let (namespace, name) = place;
+    let written = reporter
+        .report(&shared.writer, place, generation, report, now)
         .await;
-    if let Err(error) = written
-        && !matches!(error, WriteError::NotLeading)
-        && !error.is_race()
-    {
-        tracing::warn!(pool = pool.key(), %error, "status was not written");
-        shared.metrics.count_reconcile_error("Status");
+    let what = format!("status of agentpools in {namespace}");
+    match written {
+        Ok(false) | Err(WriteError::NotLeading) => {}
+        Ok(true) => shared.health.does(&what, Ok(())),
+        Err(error) if error.is_race() => {}
+        Err(error) => {
+            tracing::warn!(namespace, name, %error, "status was not written");
+            shared.metrics.count_reconcile_error("Status");
+            if error.is_forbidden() {
+                shared.health.does(&what, Err(error.to_string()));
+            }
+        }
     }
 }
 
@@ -219,7 +236,10 @@ pub(super) async fn refuse(
     );
     shared.metrics.count_reconcile_error("Invalid");
     shared.metrics.forget_pool(&namespace, &name);
-    let message = invalid.to_string();
+    let mut message = invalid.to_string();
+    if let Some(cut) = cut_in(&shared.caches, &shared.claims, pool) {
+        message = format!("{message}; {cut}");
+    }
     let verdicts = vec![
         Verdict::new(ConditionType::Ready, false, "InvalidSpec", message.clone()),
         Verdict::new(
@@ -252,19 +272,56 @@ pub(super) async fn refuse(
         tick.done = loose::tie(shared, &namespace, &loose, &mut state.backoff, now).await;
         let bad = state.news.of(&report.verdicts, now);
         shared.events.publish(pool, &tick.done, &bad);
-        let written = state
-            .reporter
-            .report(
-                &shared.writer,
-                (&namespace, &name),
-                pool.metadata.generation,
-                report,
-                now,
-            )
-            .await;
-        if let Err(error) = written {
-            tracing::warn!(namespace, name, %error, "status was not written");
-        }
+        let (place, generation) = (
+            (namespace.as_str(), name.as_str()),
+            pool.metadata.generation,
+        );
+        write_status(shared, &mut state.reporter, place, generation, report, now).await;
     }
     tick
+}
+
+/// Workloads of a pool that cannot be read which a swap has left at zero replicas.
+fn cut_in(caches: &Caches, claims: &Claims, pool: &AgentPool) -> Option<String> {
+    let (namespace, uid) = (
+        pool.metadata.namespace.as_ref()?,
+        pool.metadata.uid.as_ref()?,
+    );
+    let workloads = pool.spec.agents.iter().map(|agent| &agent.workload_ref);
+    let stopped = workloads.filter_map(|workload| {
+        let (kind, name) = (workload.kind, &workload.name);
+        let held = claims.holds(uid, namespace, kind, name);
+        let record = caches.workloads(kind).get(namespace, name);
+        let restore = cut(&*record.filter(|_| held)?)?;
+        Some(outcome::cut(&format!("{kind:?} {name}"), &restore))
+    });
+    let stopped: Vec<String> = stopped.collect();
+    (!stopped.is_empty()).then(|| stopped.join("; "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::annotations;
+    use crate::controller::fixtures::{caches, deployment, object};
+    use serde_json::json;
+
+    #[test]
+    fn of_a_pool_that_cannot_be_read_it_is_said_which_workload_a_swap_has_stopped() {
+        let pool = object("p", "MIG", &["a", "b"]);
+        let note = json!({ "replicas": 2, "from": "nvidia.com/mig-3g.40gb", "to": "nvidia.com/mig-1g.10gb", "toReplicas": 1 });
+        let swapping = |name, replicas| {
+            let mut record = deployment(name, replicas, json!([]));
+            let key = annotations::RESTORE.to_owned();
+            record.notes.insert(key, note.to_string());
+            (name, record)
+        };
+        let caches = caches(&[], &[swapping("a", 0), swapping("b", 1)], &[]);
+        let claims = Claims::default();
+        assert_eq!(cut_in(&caches, &claims, &pool), None, "it has neither");
+        claims.replace([&pool].into_iter(), &Default::default());
+        let said = cut_in(&caches, &claims, &pool).unwrap_or_default();
+        assert!(said.starts_with("Deployment a has no replicas"), "{said}");
+        assert!(!said.contains("Deployment b"), "{said}");
+    }
 }

@@ -2,9 +2,11 @@
 use super::*;
 use crate::signals::{
     Input,
-    testing::{Served, closed_port, serve, serve_page},
+    testing::{Served, closed_port, serve, serve_by_request, serve_page},
 };
 use serde_json::json;
+use std::io::Write;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 fn pods(names: &[&str]) -> Vec<PodName> {
     names
@@ -55,8 +57,13 @@ fn of_pod(pod: &str, job: &str, finished: &str, age: f64) -> Vec<serde_json::Val
 fn source(port: u16) -> Source {
     let limits = Limits {
         timeout: Duration::from_secs(20),
+        round: Duration::from_secs(40),
         ..Limits::default()
     };
+    source_within(port, limits)
+}
+
+fn source_within(port: u16, limits: Limits) -> Source {
     Source::new(
         format!("prom=http://127.0.0.1:{port}").parse().unwrap(),
         limits,
@@ -64,10 +71,21 @@ fn source(port: u16) -> Source {
     )
 }
 
+fn question(names: &[&str]) -> Question {
+    Question {
+        pods: pods(names),
+        dialects: Arc::new(Dialects::detect()),
+    }
+}
+
+/// Reads one agent's pods.
+async fn ask(source: &Source, namespace: &str, names: &[&str]) -> Answered {
+    let answers = source.read_all(namespace, &[question(names)]).await;
+    answers.into_iter().next().unwrap()
+}
+
 async fn read(server: &Served, names: &[&str]) -> Vec<Result<PodSample, Problem>> {
-    let scrapes = source(server.port)
-        .read("ns", &pods(names), &Dialects::detect())
-        .await;
+    let scrapes = ask(&source(server.port), "ns", names).await;
     let results = scrapes.scrapes.into_iter();
     results.map(|scrape| scrape.result).collect()
 }
@@ -150,9 +168,7 @@ async fn nan_infinite_and_missing_values_are_named() {
     without_time.pop();
     let server = serve_page("200 OK", "", vector(&without_time));
     assert_eq!(read(&server, &["a"]).await, [Err(Problem::Absent)]);
-    let answered = source(server.port)
-        .read("ns", &pods(&["a"]), &Dialects::detect())
-        .await;
+    let answered = ask(&source(server.port), "ns", &["a"]).await;
     assert_eq!(answered.failure, None, "the server is not at fault");
 }
 
@@ -191,9 +207,7 @@ async fn what_the_server_may_do_wrong_is_a_problem_of_every_pod() {
             [Err(problem), Err(problem)]
         );
     }
-    let nobody = source(closed_port())
-        .read("ns", &pods(&["a"]), &Dialects::detect())
-        .await;
+    let nobody = ask(&source(closed_port()), "ns", &["a"]).await;
     assert_eq!(nobody.scrapes[0].result, Err(Problem::ConnectionRefused));
     assert_eq!(nobody.failure, Some(Problem::ConnectionRefused));
 }
@@ -215,7 +229,7 @@ async fn a_server_that_does_not_answer_is_a_timeout() {
         limits,
         Clock::start(),
     );
-    let read = source.read("ns", &pods(&["a"]), &Dialects::detect()).await;
+    let read = ask(&source, "ns", &["a"]).await;
     assert_eq!(read.scrapes[0].result, Err(Problem::Timeout));
     assert_eq!(read.failure, Some(Problem::Timeout));
 }
@@ -239,12 +253,98 @@ async fn many_pods_are_asked_for_in_several_queries_and_answered_in_order() {
     assert_eq!(server.requests().len(), 3);
 }
 
+/// A server that answers after a while, and the most queries that it had at once.
+fn slow_server(pause: Duration) -> (Served, Arc<AtomicUsize>) {
+    let (now, most) = (AtomicUsize::new(0), Arc::new(AtomicUsize::new(0)));
+    let seen = most.clone();
+    let server = serve(move |stream| {
+        seen.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+        std::thread::sleep(pause);
+        now.fetch_sub(1, Ordering::SeqCst);
+        let body = vector(&of_pod("a", "one", "1", 0.0));
+        let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len());
+        stream.write_all((head + &body).as_bytes()).is_ok()
+    });
+    (server, most)
+}
+
+#[tokio::test]
+async fn a_server_has_eight_queries_at_once_at_most_and_two_of_one_round() {
+    let (server, most) = slow_server(Duration::from_millis(30));
+    let source = source(server.port);
+    let agents = || (0..10).map(|_| question(&["a"])).collect::<Vec<_>>();
+    assert_eq!(source.read_all("ns", &agents()).await.len(), 10);
+    assert_eq!(most.load(Ordering::SeqCst), 2);
+    let pools: Vec<_> = (0..10).map(|_| agents()).collect();
+    let rounds = pools.iter().map(|agents| source.read_all("ns", agents));
+    let answers = futures::future::join_all(rounds).await;
+    let answers: Vec<Answered> = answers.into_iter().flatten().collect();
+    assert_eq!(answers.len(), 100);
+    assert!(
+        answers
+            .iter()
+            .all(|answer| answer.scrapes[0].result.is_ok())
+    );
+    assert_eq!(most.load(Ordering::SeqCst), 8);
+}
+
+#[tokio::test]
+async fn a_pool_with_very_many_pods_on_a_server_that_hangs_for_it_keeps_nobody_waiting() {
+    let good = vector(&of_pod("a", "one", "1", 0.0));
+    let server = serve_by_request(move |request, stream| {
+        if request.contains("hostile") {
+            std::thread::sleep(Duration::from_secs(60));
+        }
+        let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", good.len());
+        stream.write_all((head + &good).as_bytes()).is_ok()
+    });
+    let limits = Limits {
+        timeout: Duration::from_secs(20),
+        round: Duration::from_secs(20),
+        ..Limits::default()
+    };
+    let source = source_within(server.port, limits);
+    let names: Vec<String> = (0..1000).map(|i| format!("pod-{i}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let hostile: Vec<_> = (0..20).map(|_| question(&names)).collect();
+    let others = async {
+        while server.requests().len() < 2 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        for _ in 0..10 {
+            let answer = ask(&source, "ns", &["a"]).await;
+            assert!(answer.scrapes[0].result.is_ok());
+        }
+    };
+    tokio::select! {
+        _ = source.read_all("hostile", &hostile) => panic!("the others had to wait for the round that hangs"),
+        () = others => {}
+    }
+}
+
+#[tokio::test]
+async fn a_round_ends_in_time_and_what_was_not_asked_is_late_which_is_not_the_servers_fault() {
+    let (server, _) = slow_server(Duration::from_millis(400));
+    let limits = Limits {
+        timeout: Duration::from_secs(20),
+        round: Duration::from_secs(1),
+        ..Limits::default()
+    };
+    let source = source_within(server.port, limits);
+    let agents: Vec<_> = (0..20).map(|_| question(&["a"])).collect();
+    let start = Instant::now();
+    let answers = source.read_all("ns", &agents).await;
+    assert!(start.elapsed() < Duration::from_secs(10));
+    assert_eq!(answers.len(), 20);
+    assert!(answers[0].scrapes[0].result.is_ok());
+    assert_eq!(answers[19].scrapes[0].result, Err(Problem::Late));
+    assert!(answers.iter().all(|answer| answer.failure.is_none()));
+}
+
 #[tokio::test]
 async fn a_namespace_that_is_none_is_never_asked_for() {
     let server = serve_page("200 OK", "", vector(&[]));
-    let read = source(server.port)
-        .read("ns\"} or up{a=\"", &pods(&["a"]), &Dialects::detect())
-        .await;
+    let read = ask(&source(server.port), "ns\"} or up{a=\"", &["a"]).await;
     assert_eq!(
         (read.scrapes[0].result, server.connections()),
         (Err(Problem::BadAddress), 0)

@@ -4,7 +4,7 @@ use crate::signals::testing::{Served, closed_port, serve, serve_page};
 use std::{
     collections::BTreeSet,
     io::Write,
-    sync::atomic::{AtomicUsize, Ordering},
+    sync::atomic::{AtomicBool, AtomicUsize, Ordering},
     thread::sleep,
 };
 
@@ -275,6 +275,44 @@ async fn a_round_ends_at_its_deadline_and_stuck_pods_delay_nobody_in_the_rounds_
 }
 
 #[tokio::test]
+async fn a_pod_that_hung_once_has_its_try_again_beside_many_that_always_hang() {
+    let hangs = Arc::new(AtomicBool::new(true));
+    let once = hangs.clone();
+    let recovers = serve(move |stream| {
+        if once.load(Ordering::SeqCst) {
+            sleep(Duration::from_secs(60));
+        }
+        let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", PAGE.len());
+        stream.write_all((head + PAGE).as_bytes()).is_ok()
+    });
+    let stuck = serve(|_| {
+        sleep(Duration::from_secs(60));
+        false
+    });
+    let limits = Limits {
+        concurrency: 4,
+        deadline: Duration::from_millis(500),
+        ..limits(60_000)
+    };
+    let scraper = Scraper::new(limits, Clock::start());
+    let mut targets: Vec<Target> = (0..8)
+        .map(|i| target_at(&format!("stuck-{i}"), stuck.port))
+        .collect();
+    targets.push(target_at("recovers", recovers.port));
+    for _ in 0..3 {
+        scraper.scrape_all(&targets).await;
+    }
+    assert!(scraper.memory().slow("recovers").is_some());
+    hangs.store(false, Ordering::SeqCst);
+    let mut answered = 0;
+    for _ in 0..4 {
+        answered += usize::from(scraper.scrape_all(&targets).await[8].result.is_ok());
+    }
+    assert!(answered >= 1, "it never had its try");
+    assert!(scraper.memory().slow("recovers").is_none());
+}
+
+#[tokio::test]
 async fn pods_that_hang_never_take_more_than_half_of_all_places_whosever_they_are() {
     let stuck = serve(|_| {
         sleep(Duration::from_secs(60));
@@ -293,7 +331,7 @@ async fn pods_that_hang_never_take_more_than_half_of_all_places_whosever_they_ar
     // From now on it is known that they hang.
     let (one, two) = targets.split_at(4);
     let watch = async {
-        while scraper.slow_permits.available_permits() > 0 {
+        while scraper.slow.free() > 0 {
             tokio::task::yield_now().await;
         }
         assert_eq!(scraper.permits.available_permits(), 2);
