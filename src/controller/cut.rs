@@ -1,22 +1,25 @@
-//! Brings up a workload that stands at zero replicas because a swap of it was cut in its middle, and that no pool goes on with.
+//! Brings up a workload that stands at too few replicas because a swap of it was cut in its middle, and that no plan goes on with.
 
 use super::cache::{Caches, Workload, WorkloadRecord};
-use super::ending::{Ending, ending, free};
+use super::claims::Claims;
+use super::ending::{Ending, ending, places, wanted};
 use super::request::retarget;
 use super::write::{GPU_MANAGER, WriteError, Writer};
 use crate::api::annotations;
 use crate::sharing::Restore;
 use crate::telemetry::WriteKind;
+use futures::FutureExt;
 use kube::api::Api;
+use std::collections::BTreeMap;
 
 /// What was written before a swap of this workload began, while it has not ended.
 pub fn begun(record: &WorkloadRecord) -> Option<Restore> {
     serde_json::from_str(record.notes.get(annotations::RESTORE)?).ok()
 }
 
-/// The same, when the workload stands at zero replicas because of it.
+/// The same, when the workload has fewer replicas because of it than it is to have in the end.
 pub fn cut(record: &WorkloadRecord) -> Option<Restore> {
-    begun(record).filter(|_| record.replicas == 0)
+    begun(record).filter(|restore| record.replicas < wanted(record, restore))
 }
 
 /// Whoever brings workloads up: with what it writes, and what it knows.
@@ -25,13 +28,18 @@ pub struct Raiser<'a> {
     pub writer: &'a Writer,
     /// Takes the answers, so that the next workload does not get what this one has taken.
     pub caches: &'a Caches,
+    /// Whose turn it is to take what is free; `None` where no pool takes anything.
+    pub claims: Option<&'a Claims>,
+    /// Labels of the nodes to look at for a place; none: all.
+    pub nodes: &'a BTreeMap<String, String>,
     /// What is free cannot be known: a workload goes back to what it had.
     pub nodes_hidden: bool,
 }
 
 impl Raiser<'_> {
-    /// Brings a workload that was cut one write nearer to its replicas; says how many it has now. It waits for a place; who has no
-    /// patience for that gets a pod that waits, which is better seen than none.
+    /// Brings a workload that was cut one write nearer to its replicas; says how many it has now, `None` when that is not changed. It waits
+    /// for places, and does not wait for its turn: the next look is soon. Who has no patience for that gets pods that wait, which are better
+    /// seen than none.
     ///
     /// # Errors
     /// When the write was refused, lost a race or got no answer.
@@ -41,14 +49,16 @@ impl Raiser<'_> {
         record: &WorkloadRecord,
         restore: &Restore,
         patient: bool,
-    ) -> Result<u32, WriteError> {
+    ) -> Result<Option<u32>, WriteError> {
+        // Until the write is made. Whoever calls this may have the turn already, so to wait for it would be to wait for ever.
+        let turn = self.claims.map(|claims| claims.turn().now_or_never());
+        if matches!(turn, Some(None)) {
+            return Ok(None);
+        }
         let api = Api::<K>::namespaced(self.writer.client().clone(), namespace);
-        let ending = match self.nodes_hidden {
-            true => Ending::Start,
-            false => ending(record, restore, |resource| free(self.caches, resource)),
-        };
-        match ending {
-            Ending::Wait if patient => return Ok(0),
+        let all = wanted(record, restore);
+        let to = match self.ending(record, restore) {
+            Ending::Wait if patient => return Ok(None),
             Ending::Retarget {
                 container,
                 remove,
@@ -64,19 +74,17 @@ impl Raiser<'_> {
                     .json_patch(kind, GPU_MANAGER, &api, name, operations)
                     .await?;
                 self.caches.remember(object);
-                return Ok(0);
+                return Ok(None);
             }
-            Ending::Wait | Ending::Start => {}
-        }
-        let mut asked = record.containers.iter().flat_map(|c| c.gpus().into_keys());
-        let replicas = match asked.any(|resource| resource.as_str() == restore.to) {
-            true => restore.to_replicas,
-            false => restore.replicas,
+            Ending::Start(more) if patient => record.replicas.saturating_add(more).min(all),
+            Ending::Start(_) | Ending::Wait => all,
         };
-        let replicas = replicas.max(1);
-        let version = self.writer.scale(&api, name, 0, replicas).await?;
+        if to <= record.replicas {
+            return Ok(None);
+        }
+        let version = self.writer.scale(&api, name, record.replicas, to).await?;
         let record = WorkloadRecord {
-            replicas,
+            replicas: to,
             ..record.clone()
         };
         self.caches.workloads(K::KIND).put(
@@ -84,6 +92,15 @@ impl Raiser<'_> {
             version,
             record,
         );
-        Ok(replicas)
+        Ok(Some(to))
+    }
+
+    fn ending(&self, record: &WorkloadRecord, restore: &Restore) -> Ending {
+        match self.nodes_hidden {
+            true => Ending::Start(wanted(record, restore)),
+            false => ending(record, restore, |resource, count| {
+                places(self.caches, record, self.nodes, resource, count)
+            }),
+        }
     }
 }
