@@ -5,9 +5,7 @@ use std::time::{Duration, Instant};
 
 use agentpool_e2e::controlplane::nodes::{A100_80, NodeSpec, Nodes};
 use agentpool_e2e::controlplane::process::Signal;
-use agentpool_e2e::controlplane::{
-    Component, ControlPlane, Options, skipped_in_a_foreign_cluster,
-};
+use agentpool_e2e::controlplane::{Component, ControlPlane, Options, skipped_in_a_foreign_cluster};
 use agentpool_e2e::operator::{Instance, OperatorRunner, RunnerOptions, operator_binary};
 use agentpool_e2e::{install, wait};
 use k8s_openapi::api::coordination::v1::Lease;

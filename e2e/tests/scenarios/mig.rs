@@ -2,10 +2,13 @@
 
 use crate::pair::{HIGH, LOW, POOL, Pair, RESTORE, hold_of};
 use agentpool_e2e::controlplane::audit::Records;
-use agentpool_e2e::stage::{LIMIT, Stage, StageOptions};
+use agentpool_e2e::controlplane::nodes::{A100_80, NodeSpec};
+use agentpool_e2e::stage::{LIMIT, Seen, Stage, StageOptions};
 use agentpool_e2e::witness::WitnessRules;
 use k8s_openapi::api::apps::v1::Deployment;
-use kube::api::{Api, Patch, PatchParams};
+use k8s_openapi::api::core::v1::Pod;
+use kube::ResourceExt;
+use kube::api::{Api, ListParams, Patch, PatchParams};
 use serde_json::{Value, json};
 use std::time::Duration;
 
@@ -112,6 +115,52 @@ async fn two_agents_swap_without_a_spare_only_when_downtime_is_allowed() {
         (2, Some(0)),
         "low stops for a moment"
     );
+    pair.quiet();
+    stage.finish().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_swap_goes_on_when_the_node_of_the_agent_that_was_stopped_does_not_answer_any_more() {
+    let named =
+        |name: &str, instances: &[(&str, u32)]| NodeSpec::mig(name, A100_80, 1, instances).unwrap();
+    let nodes = vec![
+        named("gpu-a", &[("2g.20gb", 1)]),
+        named("gpu-b", &[("3g.40gb", 1)]),
+    ];
+    let options = StageOptions::new("mig-silent", nodes);
+    let stage = Stage::start(options).await.unwrap();
+    let mut pair = Pair::new("2g.20gb", "3g.40gb").patient();
+    pair.deploy(&stage).await.unwrap();
+    pair.pool(&stage).await.unwrap();
+    // The node of low dies a moment after low was told to stop: its pod is deleted, and stays.
+    let pods: Api<Pod> = Api::namespaced(stage.client.clone(), "agents");
+    let of_low = ListParams::default().labels("app=low");
+    let pod = pods.list(&of_low).await.unwrap().items.remove(0).name_any();
+    let slow =
+        json!({ "metadata": { "annotations": { "bench.agentpool.dev/drain-delay": "1h" } } });
+    let slow = Patch::Merge(slow);
+    pods.patch(&pod, &PatchParams::default(), &slow)
+        .await
+        .unwrap();
+    pair.busy(&stage, HIGH);
+    pair.wait(&stage, "low is stopped", |[_, low]| low.replicas == 0)
+        .await
+        .unwrap();
+    stage.nodes.silence("gpu-b").await.unwrap();
+    let spare = named("gpu-c", &[("3g.40gb", 1)]);
+    stage.nodes.add(&spare).await.unwrap();
+    pair.wait(&stage, "both serve on the nodes that are left", |both| {
+        let rests = |seen: &Seen| seen.replicas == 1 && seen.settled;
+        both.iter()
+            .all(|seen| rests(seen) && !seen.notes.contains_key(RESTORE))
+    })
+    .await
+    .unwrap();
+    for agent in [HIGH, LOW] {
+        stage.wait_ready(agent, 1).await.unwrap();
+    }
+    let dead = pods.get(&pod).await.unwrap();
+    assert!(dead.metadata.deletion_timestamp.is_some(), "it stays");
     pair.quiet();
     stage.finish().await.unwrap();
 }
