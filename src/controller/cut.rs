@@ -104,3 +104,47 @@ impl Raiser<'_> {
         }
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::super::fixtures::{caches, deployment, whole};
+    use super::super::leadership::LeaderState;
+    use super::*;
+    use crate::telemetry::{Health, Metrics};
+    use k8s_openapi::api::apps::v1::Deployment;
+    use serde_json::json;
+    use std::time::Duration;
+    use tokio::sync::watch;
+
+    #[tokio::test]
+    async fn nothing_is_taken_while_a_pool_has_its_turn() {
+        let nowhere = kube::Config::new("http://127.0.0.1:1".parse().unwrap());
+        let client = kube::Client::try_from(nowhere).unwrap();
+        let leader = watch::channel(LeaderState::Following { holder: None }).1;
+        let (health, metrics) = (Health::new(), Metrics::new());
+        let writer = Writer::new(client, leader, health, metrics, Duration::from_secs(1));
+        let record = deployment("a", 0, json!([]));
+        let caches = caches(&[("gpu", whole(1))], &[("a", record.clone())], &[]);
+        let claims = Claims::default();
+        let raiser = Raiser {
+            writer: &writer,
+            caches: &caches,
+            claims: Some(&claims),
+            nodes: &BTreeMap::new(),
+            nodes_hidden: false,
+        };
+        let restore = Restore {
+            replicas: 1,
+            from: "nvidia.com/gpu".to_owned(),
+            to: "nvidia.com/gpu.shared".to_owned(),
+            to_replicas: 1,
+        };
+        let raise = || raiser.raise::<Deployment>(("n", "a"), &record, &restore, true);
+        let turn = claims.turn().await;
+        assert!(matches!(raise().await, Ok(None)));
+        drop(turn);
+        let tried = raise().await;
+        assert!(matches!(tried, Err(WriteError::NotLeading)), "{tried:?}");
+    }
+}
