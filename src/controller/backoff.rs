@@ -14,6 +14,7 @@ const RACES: u32 = 4;
 pub struct Backoff {
     agents: BTreeMap<String, Failure>,
     races: BTreeMap<String, u32>,
+    waits: BTreeMap<String, Duration>,
 }
 
 #[derive(Debug)]
@@ -57,6 +58,17 @@ impl Backoff {
             why,
         };
         self.agents.insert(agent.to_owned(), failure);
+    }
+
+    /// For how long the agent has waited for a place at `now`: since this was first asked.
+    pub fn waited(&mut self, agent: &str, now: Duration) -> Duration {
+        let since = self.waits.entry(agent.to_owned()).or_insert(now);
+        now.saturating_sub(*since)
+    }
+
+    /// No agent waits for a place but these.
+    pub fn wait_only(&mut self, waits: impl Fn(&str) -> bool) {
+        self.waits.retain(|agent, _| waits(agent));
     }
 
     /// Keeps only agents that have a step to take: what is no longer wanted has not failed.
@@ -103,6 +115,17 @@ mod tests {
         backoff.raced("a", s(1), "test failed".into());
         assert!(backoff.holds("a", s(1)));
         assert!(backoff.why().is_some_and(|why| why.contains("test failed")));
+    }
+
+    #[test]
+    fn a_wait_goes_on_whatever_is_written_and_ends_with_what_is_waited_for() {
+        let mut backoff = Backoff::default();
+        assert_eq!(backoff.waited("a", s(10)), s(0));
+        backoff.clear("a");
+        backoff.wait_only(|agent| agent == "a");
+        assert_eq!(backoff.waited("a", s(310)), s(300));
+        backoff.wait_only(|_| false);
+        assert_eq!(backoff.waited("a", s(400)), s(0));
     }
 
     #[test]

@@ -3,14 +3,20 @@
 //! Values stay as they are and nothing restarts: only our entries in `managedFields` and our annotations go. An empty apply would
 //! delete the values instead (seen on Kubernetes 1.36). A swap that was cut in its middle is brought to an end first, so that no agent
 //! is left without replicas.
+//!
+//! In a namespace with a pool that cannot be read nothing is handed back, because that pool may name it; what was cut is brought up all the
+//! same.
 
 mod all;
 mod marks;
+mod unreadable;
 
 pub use all::{HandBackError, Returned, hand_back_all, wait_for_no_pods};
 
 use super::cache::{Caches, Key, Workload, WorkloadRecord};
+use super::claims::Claims;
 use super::cut::{Raiser, cut};
+use super::ending::wanted;
 use super::request::pointer;
 use super::shared::Shared;
 use super::write::{
@@ -30,8 +36,8 @@ use std::time::Duration;
 const EVERY: Duration = Duration::from_secs(2);
 /// A workload must be seen as an orphan this often in a row: a pool that is replaced by GitOps comes back within a moment.
 const SIGHTINGS: u32 = 2;
-/// After so many (5 minutes) a workload without a place is handed back without one.
-const PATIENCE: u32 = 150;
+/// For so long a workload waits for places to end a swap that was cut; then it goes on without.
+pub const PATIENCE: Duration = Duration::from_secs(300);
 
 const MANAGERS: [&str; 4] = [REPLICAS_MANAGER, GPU_MANAGER, PODS_MANAGER, STATUS_MANAGER];
 
@@ -56,21 +62,21 @@ async fn round(shared: &Shared, mut seen: Orphans) -> Orphans {
     let hands = Hands {
         writer: &shared.writer,
         caches: &shared.caches,
+        claims: Some(&shared.claims),
         nodes_hidden: shared.nodes_hidden(),
     };
     let mut still = Orphans::new();
     for (kind, (namespace, name), record) in marked(&shared.caches) {
-        if shared.claims.is_claimed(&namespace, kind, &name) {
+        let claimed = shared.claims.is_claimed(&namespace, kind, &name);
+        if claimed && !unreadable::leaves(shared, &namespace, &name, &record).await {
             continue;
         }
         let key = (kind, namespace, name);
         let sightings = seen.remove(&key).unwrap_or(0) + 1;
         if sightings >= SIGHTINGS {
             let (namespace, name) = (key.1.as_str(), key.2.as_str());
-            match hands
-                .end(namespace, name, &record, sightings < PATIENCE)
-                .await
-            {
+            let patient = EVERY * sightings < PATIENCE;
+            match hands.end(namespace, name, &record, patient, claimed).await {
                 Ok(true) => {
                     tracing::info!(namespace, name, "handed back: no pool names it any more")
                 }
@@ -78,7 +84,7 @@ async fn round(shared: &Shared, mut seen: Orphans) -> Orphans {
                     tracing::info!(
                         namespace,
                         name,
-                        "stopped in the middle of a swap: handed back once it has a place"
+                        "stopped in the middle of a swap: brought up where there is a place"
                     )
                 }
                 Err(error) if error.is_race() => {}
@@ -116,27 +122,31 @@ struct Hands<'a> {
     writer: &'a Writer,
     /// Takes the answers, so that the next workload does not get what this one has taken.
     caches: &'a Caches,
+    /// Whose turn it is to take what is free; `None` where no pool takes anything.
+    claims: Option<&'a Claims>,
     /// What is free cannot be known: a cut swap goes back to what it had.
     nodes_hidden: bool,
 }
 
 impl Hands<'_> {
     /// Hands one workload back, or brings it nearer to where it can be; says whether it is handed back. After a long wait in vain a
-    /// workload that was left at zero replicas is handed back all the same: a pod that waits is better seen than none.
+    /// workload that was left with too few replicas is handed back all the same: a pod that waits is better seen than none. `keeps`: it is
+    /// brought up only.
     async fn end(
         &self,
         namespace: &str,
         name: &str,
         record: &WorkloadRecord,
         patient: bool,
+        keeps: bool,
     ) -> Result<bool, WriteError> {
         match record.kind {
             WorkloadKind::Deployment => {
-                self.end_of::<Deployment>(namespace, name, record, patient)
+                self.end_of::<Deployment>(namespace, name, record, patient, keeps)
                     .await
             }
             WorkloadKind::StatefulSet => {
-                self.end_of::<StatefulSet>(namespace, name, record, patient)
+                self.end_of::<StatefulSet>(namespace, name, record, patient, keeps)
                     .await
             }
         }
@@ -148,16 +158,20 @@ impl Hands<'_> {
         name: &str,
         record: &WorkloadRecord,
         patient: bool,
+        keeps: bool,
     ) -> Result<bool, WriteError> {
         let api = Api::<K>::namespaced(self.writer.client().clone(), namespace);
         if let Some(restore) = cut(record) {
             let raiser = Raiser {
                 writer: self.writer,
                 caches: self.caches,
+                claims: self.claims,
+                nodes: &BTreeMap::new(),
                 nodes_hidden: self.nodes_hidden,
             };
             let place = (namespace, name);
-            if raiser.raise::<K>(place, record, &restore, patient).await? == 0 {
+            let raised = raiser.raise::<K>(place, record, &restore, patient).await?;
+            if keeps || raised.is_none_or(|replicas| replicas < wanted(record, &restore)) {
                 return Ok(false);
             }
         }

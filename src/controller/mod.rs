@@ -6,6 +6,7 @@ pub mod cache;
 mod claims;
 mod config;
 mod cut;
+mod dark;
 mod ending;
 mod events;
 #[cfg(test)]

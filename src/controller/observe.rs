@@ -4,15 +4,16 @@ use super::cache::{
     AutoscalerRecord, Caches, NodeRecord, PodRecord, UpdateStrategy, WorkloadRecord, add,
 };
 use super::claims::Claims;
+use super::dark::Dark;
 use super::reverts;
 use super::standing::{self, Refusal, Surroundings};
 use crate::api::{ValidAgent, ValidPool, annotations};
-use crate::sharing::{
-    AgentObserved, InstanceFacts, Node, Observed, Pod, PodState, Restore, Rollout,
-};
+use crate::sharing::{AgentObserved, InstanceFacts, Node, Observed, Pod, Restore, Rollout};
 use crate::units::{GpuResource, Mebibytes};
+use k8s_openapi::jiff::Timestamp;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Instant;
 
 /// A pool's agents and nodes, as the caches have them.
 #[derive(Debug)]
@@ -167,11 +168,15 @@ impl View {
                 }
             })
             .collect();
+        let dark = match pool.shape.nodes_hidden {
+            true => Dark::default(),
+            false => Dark::look(&self.agents, caches, &usage, Instant::now()),
+        };
         let agents = self
             .agents
             .iter()
             .zip(&pool.agents)
-            .map(|(view, agent)| view.observed(agent, pool, &load))
+            .map(|(view, agent)| view.observed(agent, pool, &dark, &load))
             .collect();
         Observed {
             nodes,
@@ -267,19 +272,16 @@ impl AgentView {
         &self,
         agent: &ValidAgent,
         pool: &ValidPool,
+        dark: &Dark,
         load: impl Fn(&str) -> Option<f64>,
     ) -> AgentObserved {
+        let now = Timestamp::now();
         let workload = self.workload.as_deref();
         let pods = self.pods.iter().map(|(name, pod)| Pod {
             name: name.clone(),
             node: pod.node.clone(),
             requests: pod.requests.clone(),
-            state: match (pod.deleting, &pod.node, pod.ready) {
-                (true, _, _) => PodState::Terminating,
-                (_, None, _) => PodState::Pending,
-                (_, Some(_), false) => PodState::Loading,
-                (_, Some(_), true) => PodState::Ready,
-            },
+            state: dark.state(pod, now),
             unschedulable: pod.unschedulable_since.is_some() && pod.node.is_none(),
             load: load(&pod.uid),
         });

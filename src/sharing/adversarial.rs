@@ -77,13 +77,15 @@ fn pod() -> impl Strategy2<Value = Pod> {
         PodState::Loading,
         PodState::Ready,
         PodState::Terminating,
+        PodState::Stranded,
+        PodState::Lost,
     ];
     let load = prop_oneof![Just(f64::NAN), Just(f64::INFINITY), Just(-1.0), Just(2.0)];
     (
         0..9u8,
         prop::option::of(0..6u8),
         amounts(),
-        0..4usize,
+        0..6usize,
         prop::option::of(load),
     )
         .prop_map(move |(name, node, requests, state, load)| Pod {
@@ -230,7 +232,10 @@ proptest! {
             if let Step::Scale { from, to, .. } = step {
                 prop_assert_eq!(*from, seen.replicas);
                 prop_assert!(from != to);
-                let most = shape.agents[*agent].max_replicas;
+                // What is lost is replaced before it is given up.
+                let lost = seen.pods.iter().filter(|pod| pod.state == PodState::Lost);
+                let lost = u32::try_from(lost.count()).unwrap();
+                let most = shape.agents[*agent].max_replicas.saturating_add(lost);
                 let put_back = seen.restore.is_some();
                 prop_assert!(to < from || *to <= most || put_back, "{step:?} above {most}");
             }

@@ -19,6 +19,7 @@ mod flow;
 mod ground;
 mod hysteresis;
 mod ledger;
+mod lost;
 mod market;
 mod mig;
 #[cfg(test)]
@@ -60,11 +61,12 @@ pub fn survey(shape: &PoolShape, observed: &Observed) -> Survey {
     }
     let unfit = unfit::nodes(shape, observed);
     let observed = unfit::set_aside(shape, ground::reveal(shape, observed));
+    let said = lost::notes(&observed);
+    let (observed, _) = lost::set_aside(observed);
     let ground = Ground::new(shape, &observed);
-    Survey {
-        unfit,
-        ..survey_of(&Market::open(shape, &ground))
-    }
+    let mut survey = survey_of(&Market::open(shape, &ground));
+    survey.notes.extend(said);
+    Survey { unfit, ..survey }
 }
 
 fn survey_of(market: &Market<'_>) -> Survey {
@@ -100,6 +102,7 @@ pub fn plan(
         return (plan, memory.clone());
     }
     let observed = unfit::set_aside(shape, ground::reveal(shape, observed));
+    let (observed, lost) = lost::set_aside(observed);
     let ground = Ground::new(shape, &observed);
     let market = Market::open(shape, &ground);
     let surveyed = survey_of(&market);
@@ -114,5 +117,7 @@ pub fn plan(
         }
     };
     let starts = starts::Starts::read(&market, &mut memory, now);
-    (planner::plan(&market, decided, starts), memory)
+    let mut plan = planner::plan(&market, decided, starts);
+    lost.give_up(&observed.agents, &mut plan);
+    (plan, memory)
 }

@@ -50,6 +50,8 @@ pub(super) struct Cluster {
     pub nodes: Vec<Node>,
     pub workloads: Vec<Workload>,
     pub pods: Vec<ModelPod>,
+    /// Nodes that do not answer: nothing starts there, and nothing ends.
+    dark: Vec<String>,
     /// Pods for which the scheduler found no node, as `owner: requests`.
     pub unschedulable: Vec<String>,
     /// Pods that were created, for counting restarts.
@@ -62,6 +64,7 @@ impl Cluster {
             nodes,
             workloads: Vec::new(),
             pods: Vec::new(),
+            dark: Vec::new(),
             unschedulable: Vec::new(),
             created: 0,
         };
@@ -102,13 +105,44 @@ impl Cluster {
                 template: w.template.clone(),
                 rollout: w.rollout,
                 rolling: self.rolling(i),
-                pods: self.of(i).map(|p| p.pod.clone()).collect(),
+                pods: self.of(i).map(|p| self.seen(p)).collect(),
                 restore: w.restore.clone(),
                 frozen: w.frozen,
                 template_locked: w.template_locked,
             })
             .collect();
         super::fixtures::world(self.nodes.clone(), agents)
+    }
+
+    fn seen(&self, pod: &ModelPod) -> Pod {
+        let mut pod = pod.pod.clone();
+        if pod.state == PodState::Terminating && self.is_dark(&pod) {
+            pod.state = PodState::Stranded;
+        }
+        pod
+    }
+
+    fn is_dark(&self, pod: &Pod) -> bool {
+        pod.node.as_ref().is_some_and(|n| self.dark.contains(n))
+    }
+
+    /// A node stops to answer for good: its pods are deleted, and their objects stay.
+    pub fn lose(&mut self, name: &str) {
+        self.dark.push(name.to_owned());
+        for node in self.nodes.iter_mut().filter(|node| node.name == name) {
+            node.schedulable = false;
+        }
+        for p in &mut self.pods {
+            if p.pod.node.as_deref() == Some(name) {
+                p.pod.state = PodState::Terminating;
+            }
+        }
+    }
+
+    /// Ready pods of a workload.
+    pub fn ready(&self, owner: usize) -> usize {
+        let ready = |p: &&ModelPod| p.pod.state == PodState::Ready;
+        self.of(owner).filter(ready).count()
     }
 
     fn of(&self, owner: usize) -> impl Iterator<Item = &ModelPod> {
@@ -165,10 +199,11 @@ impl Cluster {
         }
         for (at, p) in self.pods.iter().enumerate() {
             match p.pod.state {
+                _ if self.is_dark(&p.pod) => {}
                 PodState::Pending => turns.push(Turn::Schedule(at)),
                 PodState::Loading => turns.push(Turn::Ready(at)),
                 PodState::Terminating => turns.push(Turn::Gone(at)),
-                PodState::Ready => {}
+                PodState::Ready | PodState::Stranded | PodState::Lost => {}
             }
         }
         while !turns.is_empty() {

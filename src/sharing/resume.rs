@@ -160,3 +160,59 @@ impl Planner<'_> {
 fn asks_for(agent: &AgentObserved, resource: &str) -> bool {
     super::swap::sole(agent).is_some_and(|sole| sole.as_str() == resource)
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+mod tests {
+    use super::super::fixtures::*;
+    use super::super::model::{Cluster, Dice, run};
+    use super::super::*;
+    use crate::units::Priority;
+
+    /// Agent a is to have the 4g and b the 3g; b has been stopped for that, and its pod is on its way out.
+    fn between() -> (Cluster, PoolShape) {
+        let agents = [("a", Priority::High), ("b", Priority::Low)];
+        let agents = agents.map(|(name, rank)| with_memory(agent(name, rank, 1, 1, 1), 9000));
+        let mut shape = pool(Strategy::Mig, agents.to_vec());
+        (shape.allow_downtime, shape.max_concurrent) = (true, 1);
+        let nodes = vec![a100("m", &[("4g.40gb", 1)]), a100("n", &[("3g.40gb", 1)])];
+        let agents = vec![
+            running(&mig("3g.40gb"), 1, &["n"]),
+            running(&mig("4g.40gb"), 1, &["m"]),
+        ];
+        let mut cluster = Cluster::new(nodes, agents);
+        while cluster.workloads[1].replicas > 0 {
+            let plan = planned(&shape, &cluster.observed(), &[518, 388]);
+            for step in &plan.steps {
+                cluster.apply(step);
+            }
+        }
+        assert!(cluster.turn(&mut Dice::new(0)), "its pod is deleted");
+        (cluster, shape)
+    }
+
+    #[test]
+    fn an_agent_whose_pods_are_on_a_node_that_does_not_answer_comes_up_on_another() {
+        for seed in 0..40 {
+            let (mut cluster, shape) = between();
+            cluster.lose("m");
+            cluster.nodes.push(a100("o", &[("4g.40gb", 1)]));
+            let decision = [hungry(518), hungry(388)];
+            run(&mut cluster, &shape, &decision, &mut Dice::new(seed), 2);
+            let ready = [cluster.ready(0), cluster.ready(1)];
+            assert_eq!(ready, [1, 1], "{seed}: {:?}", cluster.observed());
+        }
+    }
+
+    #[test]
+    fn while_nothing_is_free_it_is_no_pod_that_it_waits_for() {
+        let (mut cluster, shape) = between();
+        let held = |cluster: &Cluster| {
+            let plan = planned(&shape, &cluster.observed(), &[518, 388]);
+            plan.holds[1].clone().map(|hold| hold.reason)
+        };
+        assert_eq!(held(&cluster), Some(HoldReason::WaitingForRollout));
+        cluster.lose("m");
+        assert_eq!(held(&cluster), Some(HoldReason::WaitingForCapacity));
+    }
+}

@@ -128,7 +128,7 @@ fn under_way(market: &Market<'_>) -> BTreeMap<String, Change> {
             let until = match pod.state {
                 PodState::Pending | PodState::Loading => "ready",
                 PodState::Terminating => "gone",
-                PodState::Ready => continue,
+                PodState::Ready | PodState::Stranded | PodState::Lost => continue,
             };
             let key = format!("{name}/{} {:?}", pod.name, pod.state);
             let node = market.ground.node_of(pod);

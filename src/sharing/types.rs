@@ -149,6 +149,10 @@ pub enum PodState {
     Ready,
     /// Has a deletion timestamp; still holds its GPU.
     Terminating,
+    /// Has a deletion timestamp, and its node is gone or does not answer: nobody knows when it will be gone.
+    Stranded,
+    /// Not ready for long, on a node that has not offered for long what the pod holds: it serves no more.
+    Lost,
 }
 
 /// How the workload replaces pods when its template changes.

@@ -61,8 +61,8 @@ fn order(ground: &Ground<'_>, a: &Pod, b: &Pod) -> Ordering {
     let class = |pod: &Pod| match pod.state {
         _ if pod.node.is_none() => 0,
         _ if ground.node_of(pod).is_none() => 1,
-        PodState::Pending | PodState::Loading | PodState::Terminating => 2,
         PodState::Ready => 3,
+        _ => 2,
     };
     // A ready pod whose load is not known may be the busiest.
     let load = |pod: &Pod| match pod.load {

@@ -276,6 +276,40 @@ impl Nodes {
         Ok(())
     }
 
+    /// A node that does not answer any more, as after a loss of power: it is Unknown, its pods are not ready, and what is deleted there stays,
+    /// for the grace period of its pods or an hour.
+    pub async fn silence(&self, name: &str) -> Result<()> {
+        let pods: Api<Pod> = Api::all(self.client.clone());
+        let on_node = ListParams::default().fields(&format!("spec.nodeName={name}"));
+        let notes = json!({"metadata": {"annotations": {
+            "bench.agentpool.dev/unready": "true", "bench.agentpool.dev/drain-delay": "1h",
+        }}});
+        for pod in pods.list(&on_node).await?.items {
+            let namespace = pod.namespace().unwrap_or_default();
+            let pods: Api<Pod> = Api::namespaced(self.client.clone(), &namespace);
+            pods.patch(
+                &pod.name_any(),
+                &PatchParams::default(),
+                &Patch::Merge(&notes),
+            )
+            .await
+            .with_context(|| format!("silence pod {}", pod.name_any()))?;
+        }
+        let silent = json!({"metadata": {"annotations": {"bench.agentpool.dev/silent": "true"}}});
+        self.nodes
+            .patch(name, &PatchParams::default(), &Patch::Merge(silent))
+            .await
+            .with_context(|| format!("silence node {name}"))?;
+        let unknown = json!({"type": "Ready", "status": "Unknown", "reason": "NodeStatusUnknown",
+            "message": "Kubelet stopped posting node status."});
+        let status = json!({"status": {"conditions": [unknown]}});
+        self.nodes
+            .patch_status(name, &PatchParams::default(), &Patch::Strategic(status))
+            .await
+            .with_context(|| format!("node {name} is not Ready"))?;
+        Ok(())
+    }
+
     /// Cordons a node, evicts its pods (disruption budgets are respected) and waits until they are gone.
     pub async fn drain(&self, name: &str, limit: Duration) -> Result<()> {
         self.cordon(name, true).await?;

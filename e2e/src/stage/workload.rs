@@ -21,6 +21,8 @@ pub struct AgentWorkload {
     pub ready_delay: String,
     /// Time from deletion until the pod is gone.
     pub drain_delay: String,
+    /// Seconds within which a deleted pod is to end; `None`: Kubernetes' default.
+    pub grace_period: Option<u32>,
     /// The workload's strategy, as in its spec; `null`: the default.
     pub strategy: Value,
     /// b in speed = share^b on a partition.
@@ -40,6 +42,7 @@ impl AgentWorkload {
             memory: "1Gi".to_owned(),
             ready_delay: "2s".to_owned(),
             drain_delay: "1s".to_owned(),
+            grace_period: None,
             strategy: Value::Null,
             speed_exponent: 1.0,
         }
@@ -90,6 +93,9 @@ impl AgentWorkload {
                 "spec": { "containers": [{ "name": "server", "image": "vllm/vllm-openai", "resources": { "limits": limits } }] }
             }
         });
+        if let Some(seconds) = self.grace_period {
+            spec["template"]["spec"]["terminationGracePeriodSeconds"] = json!(seconds);
+        }
         if self.kind == "StatefulSet" {
             spec["serviceName"] = json!(self.name);
             spec["podManagementPolicy"] = json!("Parallel");

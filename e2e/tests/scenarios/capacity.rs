@@ -1,12 +1,15 @@
-//! Scenario 9: nodes are drained, lose GPUs, have fewer than declared; a foreign pod takes one.
+//! Scenario 9: nodes are drained, do not answer any more, lose GPUs, have fewer than declared; a foreign pod takes one.
 
 use crate::sharers;
 use crate::whole_gpus::{load, pool};
 use agentpool::api::AgentPool;
 use agentpool_e2e::controlplane::nodes::{A100_80, NodeSpec};
 use agentpool_e2e::stage::{AGENTS, AgentWorkload, LIMIT, Stage, StageOptions};
+use agentpool_e2e::wait;
 use agentpool_e2e::witness::{WitnessRules, WorkloadCounts};
 use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::{Api, ListParams};
 use serde_json::json;
 use std::time::Duration;
 
@@ -210,6 +213,65 @@ async fn a_device_plugin_that_is_away_for_a_while_costs_no_pod_and_a_node_that_i
         })
         .await
         .unwrap();
+    driver.stop();
+    stage.finish().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_does_not_answer_any_more_is_planned_anew_and_its_pods_hold_up_nobody() {
+    let nodes = ["gpu-a", "gpu-b"].map(|name| NodeSpec::whole(name, A100_80, 4));
+    let options = StageOptions::new("silent", nodes.to_vec());
+    let stage = Stage::start(options).await.unwrap();
+    // The left agent runs on the node that will be lost, the right one on the other, which it fills.
+    let agents = [("left", 2), ("right", 4)].map(|(name, replicas)| AgentWorkload {
+        grace_period: Some(3600),
+        ..AgentWorkload::new(name, 10.0).replicas(replicas)
+    });
+    let soon = json!([{
+        "key": "node.kubernetes.io/unreachable", "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 1
+    }]);
+    for (agent, closed) in agents.iter().zip(["gpu-a", "gpu-b"]) {
+        stage.nodes.cordon(closed, true).await.unwrap();
+        let mut object = agent.object();
+        object["spec"]["template"]["spec"]["tolerations"] = soon.clone();
+        stage.apply(&object).await.unwrap();
+        let ready = stage.wait_ready(&agent.name, agent.replicas).await;
+        ready.unwrap();
+        stage.nodes.cordon(closed, false).await.unwrap();
+    }
+    let driver = sharers::drive(&stage, (16.0, 36.0));
+    let items = agents.each_ref().map(|agent| agent.agent("Medium", "1", 4));
+    let mut team = pool(8, &items);
+    team["spec"]["policy"]["disruption"] = json!({ "maxConcurrent": 1 });
+    stage.apply(&team).await.unwrap();
+    stage
+        .wait_pool("team", "the pool uses both nodes", LIMIT, |p| {
+            usable(p) == Some("8") && replicas(p) >= 6
+        })
+        .await
+        .unwrap();
+
+    // Pods that find no node until the pool has given way are the loss's doing.
+    let rules = WitnessRules::default().namespace(AGENTS);
+    stage
+        .witness
+        .set_rules(rules.unschedulable_grace(Duration::from_secs(60)));
+    stage.nodes.silence("gpu-b").await.unwrap();
+    stage
+        .wait_pool("team", "the pool lives on 4 GPUs", LIMIT, |p| {
+            usable(p) == Some("4") && replicas(p) == 4 && says(p, "LessThanDeclared", "gpu-b")
+        })
+        .await
+        .unwrap();
+    for agent in ["left", "right"] {
+        let served = async || Ok((stage.ready_pods(agent).await? > 0).then_some(()));
+        let what = format!("{agent} serves on the node that is left");
+        wait::until(LIMIT, what, served).await.unwrap();
+    }
+    let pods: Api<Pod> = Api::namespaced(stage.client.clone(), AGENTS);
+    let on_node = ListParams::default().fields("spec.nodeName=gpu-b");
+    let stay = pods.list(&on_node).await.unwrap().items;
+    assert!(stay.len() >= 2, "the pods of the lost node are gone");
     driver.stop();
     stage.finish().await.unwrap();
 }

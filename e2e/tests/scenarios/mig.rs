@@ -1,11 +1,17 @@
 //! Scenario 3: MIG instances of one A100 with 80 GB.
 
 use crate::pair::{HIGH, LOW, POOL, Pair, RESTORE, hold_of};
+use agentpool::api::AgentPool;
 use agentpool_e2e::controlplane::audit::Records;
-use agentpool_e2e::stage::{LIMIT, Stage, StageOptions};
+use agentpool_e2e::controlplane::nodes::{A100_80, NodeSpec};
+use agentpool_e2e::stage::{LIMIT, Seen, Stage, StageOptions};
+use agentpool_e2e::wait;
 use agentpool_e2e::witness::WitnessRules;
 use k8s_openapi::api::apps::v1::Deployment;
-use kube::api::{Api, Patch, PatchParams};
+use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::ResourceExt;
+use kube::api::{Api, ApiResource, DynamicObject, ListParams, Patch, PatchParams};
 use serde_json::{Value, json};
 use std::time::Duration;
 
@@ -112,6 +118,116 @@ async fn two_agents_swap_without_a_spare_only_when_downtime_is_allowed() {
         (2, Some(0)),
         "low stops for a moment"
     );
+    pair.quiet();
+    stage.finish().await.unwrap();
+}
+
+/// Lets a swap begin, until low is told to stop: its pod, which is named, takes so long.
+async fn stop_low(stage: &Stage, pair: &mut Pair, drain: &str) -> String {
+    let pods: Api<Pod> = Api::namespaced(stage.client.clone(), "agents");
+    let of_low = ListParams::default().labels("app=low");
+    let pod = pods.list(&of_low).await.unwrap().items.remove(0).name_any();
+    let slow =
+        json!({ "metadata": { "annotations": { "bench.agentpool.dev/drain-delay": drain } } });
+    let slow = Patch::Merge(slow);
+    let patched = pods.patch(&pod, &PatchParams::default(), &slow).await;
+    patched.unwrap();
+    pair.busy(stage, HIGH);
+    pair.wait(stage, "low is stopped", |[_, low]| low.replicas == 0)
+        .await
+        .unwrap();
+    pod
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_that_a_swap_has_stopped_comes_up_when_its_pool_is_given_other_nodes() {
+    let stage = stage("mig-displaced", &EXCHANGE).await;
+    let other = NodeSpec::whole("gpu-z", A100_80, 1).label("zone", "z");
+    stage.nodes.add(&other).await.unwrap();
+    let mut pair = Pair::new("2g.20gb", "3g.40gb");
+    pair.deploy(&stage).await.unwrap();
+    pair.pool(&stage).await.unwrap();
+    stop_low(&stage, &mut pair, "10s").await;
+    let devices = json!([{
+        "name": "a100", "gpus": 1, "sharing": { "type": "MIG" }, "nodeSelector": { "zone": "z" }
+    }]);
+    let moved = Patch::Merge(json!({ "spec": { "devices": devices } }));
+    let pools = stage.pools();
+    let patched = pools.patch(POOL, &PatchParams::default(), &moved).await;
+    patched.unwrap();
+    pair.wait_on(&stage, "2g.20gb", "3g.40gb").await.unwrap();
+    pair.quiet();
+    stage.finish().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_that_a_swap_has_stopped_comes_up_when_its_pool_cannot_be_read_any_more() {
+    let stage = stage("mig-unreadable", &EXCHANGE).await;
+    let mut pair = Pair::new("2g.20gb", "3g.40gb");
+    pair.deploy(&stage).await.unwrap();
+    pair.pool(&stage).await.unwrap();
+    // As with the CRD of a later version, which knows a mode that this one does not.
+    let definitions: Api<CustomResourceDefinition> = Api::all(stage.client.clone());
+    let modes = "/spec/versions/0/schema/openAPIV3Schema/properties/spec/properties/mode/enum";
+    let any_mode = json!([{ "op": "remove", "path": modes }]);
+    let any_mode: Patch<()> = Patch::Json(serde_json::from_value(any_mode).unwrap());
+    let name = "agentpools.agentpool.dev";
+    definitions
+        .patch(name, &PatchParams::default(), &any_mode)
+        .await
+        .unwrap();
+    stop_low(&stage, &mut pair, "10s").await;
+    let unheard = Patch::Merge(json!({ "spec": { "mode": "Unheard" } }));
+    let kind = ApiResource::erase::<AgentPool>(&());
+    let pools: Api<DynamicObject> = Api::namespaced_with(stage.client.clone(), "agents", &kind);
+    let what = "the pool has a mode of a later version";
+    wait::until(LIMIT, what, async || {
+        let patched = pools.patch(POOL, &PatchParams::default(), &unheard).await;
+        Ok(patched.ok())
+    })
+    .await
+    .unwrap();
+    let up = |[_, low]: &[Seen; 2]| low.replicas == 1 && low.settled && low.is_on("3g.40gb");
+    let both = pair.wait(&stage, "low serves again", up).await.unwrap();
+    assert!(
+        both[1].notes.contains_key(RESTORE),
+        "a pool that cannot be read may still name it: nothing is handed back"
+    );
+    pair.quiet();
+    stage.finish().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_swap_goes_on_when_the_node_of_the_agent_that_was_stopped_does_not_answer_any_more() {
+    let named =
+        |name: &str, instances: &[(&str, u32)]| NodeSpec::mig(name, A100_80, 1, instances).unwrap();
+    let nodes = vec![
+        named("gpu-a", &[("2g.20gb", 1)]),
+        named("gpu-b", &[("3g.40gb", 1)]),
+    ];
+    let options = StageOptions::new("mig-silent", nodes);
+    let stage = Stage::start(options).await.unwrap();
+    let mut pair = Pair::new("2g.20gb", "3g.40gb").patient();
+    pair.deploy(&stage).await.unwrap();
+    pair.pool(&stage).await.unwrap();
+    // The node of low dies a moment after low was told to stop: its pod is deleted, and stays.
+    let pod = stop_low(&stage, &mut pair, "1h").await;
+    stage.nodes.silence("gpu-b").await.unwrap();
+    let spare = named("gpu-c", &[("3g.40gb", 1)]);
+    stage.nodes.add(&spare).await.unwrap();
+    pair.wait(&stage, "both serve on the nodes that are left", |both| {
+        let rests = |seen: &Seen| seen.replicas == 1 && seen.settled;
+        both.iter()
+            .all(|seen| rests(seen) && !seen.notes.contains_key(RESTORE))
+    })
+    .await
+    .unwrap();
+    for agent in [HIGH, LOW] {
+        stage.wait_ready(agent, 1).await.unwrap();
+    }
+    let pods: Api<Pod> = Api::namespaced(stage.client.clone(), "agents");
+    let dead = pods.get(&pod).await.unwrap();
+    assert!(dead.metadata.deletion_timestamp.is_some(), "it stays");
     pair.quiet();
     stage.finish().await.unwrap();
 }

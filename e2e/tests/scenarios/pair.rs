@@ -87,6 +87,14 @@ impl Pair {
         self
     }
 
+    /// With pods that may take an hour to end.
+    pub fn patient(mut self) -> Self {
+        for agent in &mut self.agents {
+            agent.grace_period = Some(3600);
+        }
+        self
+    }
+
     /// One A100 with these instances.
     pub fn node(instances: &[(&str, u32)]) -> NodeSpec {
         NodeSpec::mig("gpu-a", A100_80, 1, instances).unwrap()

@@ -3,6 +3,7 @@
 //! Objects are trimmed to records as they arrive, and what asks for no GPU is not kept at all: a cluster with ten thousand
 //! foreign pods costs nothing but the reading.
 
+mod absence;
 mod autoscaler;
 mod follow;
 mod labels;
@@ -13,6 +14,7 @@ mod taint;
 mod usage;
 mod workload;
 
+pub use absence::{Absences, PATIENCE};
 pub use autoscaler::{AutoscalerRecord, scaled_objects};
 pub use follow::{Record, Source, Wake, follow, key, label, version, works};
 pub use node::NodeRecord;
@@ -46,6 +48,8 @@ pub struct Caches {
     pub scaled_objects: Store<AutoscalerRecord>,
     /// GPU requests by node.
     pub usage: Usage,
+    /// Nodes that do not offer what pods hold there, and since when.
+    pub absences: Absences,
 }
 
 impl Caches {

@@ -8,6 +8,8 @@ use std::collections::BTreeMap;
 pub struct NodeRecord {
     /// Its labels.
     pub labels: BTreeMap<String, String>,
+    /// Its kubelet answers: pods that are deleted there end.
+    pub ready: bool,
     /// Ready and not cordoned.
     pub schedulable: bool,
     /// Taints that keep pods away which do not tolerate them.
@@ -37,6 +39,7 @@ impl Record<Node> for NodeRecord {
         let taints = spec.taints.into_iter().flatten();
         Some(Self {
             labels,
+            ready,
             schedulable: ready && !cordoned,
             taints: taints.filter_map(TaintRecord::of).collect(),
             allocatable,

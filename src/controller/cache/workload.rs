@@ -46,6 +46,8 @@ pub struct WorkloadRecord {
     pub containers: Vec<ContainerRecord>,
     /// Init containers that ask for GPUs, by name.
     pub gpu_init_containers: Vec<String>,
+    /// Labels of the nodes that its pods may come to.
+    pub node_selector: BTreeMap<String, String>,
     /// Which taints its pods tolerate.
     pub tolerations: Vec<TolerationRecord>,
     /// Which pods are its.
@@ -232,6 +234,7 @@ impl Parts<'_> {
                 .filter(|c| asks(c))
                 .map(|c| c.name)
                 .collect(),
+            node_selector: spec.node_selector.clone().unwrap_or_default(),
             tolerations: spec
                 .tolerations
                 .iter()

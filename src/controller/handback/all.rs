@@ -77,6 +77,7 @@ pub async fn hand_back_all(writer: &Writer, scope: &Scope) -> Result<Returned, H
         let hands = Hands {
             writer,
             caches: &caches,
+            claims: None,
             nodes_hidden,
         };
         let mut left = 0;
@@ -86,7 +87,7 @@ pub async fn hand_back_all(writer: &Writer, scope: &Scope) -> Result<Returned, H
                 continue;
             }
             let (namespace, name) = (key.1.as_str(), key.2.as_str());
-            match hands.end(namespace, name, &record, patient).await {
+            match hands.end(namespace, name, &record, patient, false).await {
                 Ok(true) => {
                     tracing::info!(namespace, name, "handed back");
                     returned.done += 1;

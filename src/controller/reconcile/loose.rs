@@ -2,10 +2,11 @@
 //! only observes or cannot be read, or because the workload is refused. They are tied up all the same, and nothing else is done there.
 
 use crate::api::{AgentPool, ValidPool, WorkloadKind, annotations};
-use crate::controller::apply::Done;
+use crate::controller::apply::{Done, agent_of};
 use crate::controller::backoff::Backoff;
-use crate::controller::cache::{Workload, WorkloadRecord};
-use crate::controller::cut::{Raiser, begun};
+use crate::controller::cache::{NodeRecord, Workload, WorkloadRecord};
+use crate::controller::cut::{Raiser, begun, cut};
+use crate::controller::handback::PATIENCE;
 use crate::controller::marks::{self, Mark};
 use crate::controller::observe::{AgentView, View};
 use crate::controller::request;
@@ -15,9 +16,11 @@ use crate::controller::standing::Refusal;
 use crate::controller::write::{GPU_MANAGER, WriteError};
 use crate::sharing::{Restore, Step};
 use crate::telemetry::WriteKind;
+use crate::units::GpuResource;
 use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
 use kube::api::Api;
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -30,6 +33,8 @@ pub(super) struct LooseEnd {
     pub(super) agent: String,
     kind: WorkloadKind,
     name: String,
+    /// Labels of the nodes to look at for a place.
+    nodes: BTreeMap<String, String>,
     what: What,
 }
 
@@ -47,18 +52,26 @@ enum What {
 pub(super) fn of(pool: &ValidPool, view: &View, steps: &[Step]) -> Vec<LooseEnd> {
     let agents = pool.agents.iter().zip(&view.agents).enumerate();
     agents
-        .filter_map(|(index, (agent, view))| {
+        .filter_map(|(index, (agent, agent_view))| {
             let shrinks = |step: &Step| matches!(step, Step::Scale { agent, from, to, .. } if *agent == index && to < from);
-            let what = match pool.may_write() && view.refusal.is_none() {
-                true if steps.iter().any(shrinks) => None,
-                true => unmark(view),
-                false => stopped(view, pool.may_write()),
+            let displaced = !pool.shape.nodes_hidden && is_displaced(agent_view, &view.nodes);
+            let what = match pool.may_write() && agent_view.refusal.is_none() {
+                true if steps.iter().any(|step| agent_of(step) == index) => {
+                    unmark(agent_view).filter(|_| !steps.iter().any(shrinks))
+                }
+                true if displaced => stopped(agent_view, true),
+                true => unmark(agent_view),
+                false => stopped(agent_view, pool.may_write()),
             };
             Some(LooseEnd {
                 index,
                 agent: agent.name.clone(),
                 kind: agent.kind,
                 name: agent.workload.clone(),
+                nodes: match displaced {
+                    true => BTreeMap::new(),
+                    false => pool.node_selector.clone(),
+                },
                 what: what?,
             })
         })
@@ -71,6 +84,8 @@ pub(super) fn of_unreadable(shared: &Shared, pool: &AgentPool) -> Vec<LooseEnd> 
     let (Some(namespace), Some(uid)) = (&meta.namespace, &meta.uid) else {
         return Vec::new();
     };
+    let device = pool.spec.devices.first();
+    let nodes = device.map(|device| device.node_selector.clone());
     let agents = pool.spec.agents.iter().enumerate();
     agents
         .filter_map(|(index, agent)| {
@@ -83,6 +98,7 @@ pub(super) fn of_unreadable(shared: &Shared, pool: &AgentPool) -> Vec<LooseEnd> 
                 agent: agent.name.clone(),
                 kind,
                 name: name.clone(),
+                nodes: nodes.clone().unwrap_or_default(),
                 what: What::Swap(begun(&record)?, record),
             })
         })
@@ -93,6 +109,21 @@ pub(super) fn of_unreadable(shared: &Shared, pool: &AgentPool) -> Vec<LooseEnd> 
 fn unmark(view: &AgentView) -> Option<What> {
     let marks = marks::called_off(view.workload.as_ref()?, &view.pods);
     (!marks.is_empty()).then_some(What::Unmark(marks))
+}
+
+/// Whether the agent was stopped by a swap of which the pool's nodes have neither side: the pool was given other nodes meanwhile. What the
+/// labels of a node name it has, also while its device plugin is away.
+fn is_displaced(view: &AgentView, nodes: &[(String, Arc<NodeRecord>)]) -> bool {
+    let restore = view.workload.as_deref().filter(|w| w.replicas == 0);
+    let Some(restore) = restore.and_then(cut) else {
+        return false;
+    };
+    let has = |node: &NodeRecord, side: &str| {
+        let offers = |(resource, n): (&GpuResource, &u32)| *n > 0 && resource.as_str() == side;
+        node.labels.contains_key(&format!("{side}.count")) || node.allocatable.iter().any(offers)
+    };
+    let mut nodes = nodes.iter();
+    !nodes.any(|(_, node)| has(node, &restore.from) || has(node, &restore.to))
 }
 
 /// Of an agent for which nothing is planned.
@@ -118,13 +149,16 @@ pub(super) async fn tie(
     now: Duration,
 ) -> Vec<Done> {
     let mut all = Vec::new();
+    let is_swap = |end: &&LooseEnd| matches!(end.what, What::Swap(..));
+    backoff.wait_only(|name| ends.iter().filter(is_swap).any(|end| end.agent == name));
     for end in ends {
         if backoff.holds(&end.agent, now) {
             continue;
         }
+        let patient = !is_swap(&end) || backoff.waited(&end.agent, now) < PATIENCE;
         let done = match end.kind {
-            WorkloadKind::Deployment => one::<Deployment>(shared, namespace, end).await,
-            WorkloadKind::StatefulSet => one::<StatefulSet>(shared, namespace, end).await,
+            WorkloadKind::Deployment => one::<Deployment>(shared, namespace, end, patient).await,
+            WorkloadKind::StatefulSet => one::<StatefulSet>(shared, namespace, end, patient).await,
         };
         match done {
             Ok(done) => {
@@ -142,6 +176,7 @@ async fn one<K: Workload>(
     shared: &Shared,
     namespace: &str,
     end: &LooseEnd,
+    patient: bool,
 ) -> Result<Option<Done>, WriteError> {
     let api = Api::<K>::namespaced(shared.writer.client().clone(), namespace);
     let name = end.name.as_str();
@@ -153,16 +188,22 @@ async fn one<K: Workload>(
         })
     };
     match &end.what {
-        What::Swap(restore, record) if record.replicas == 0 => {
+        What::Swap(restore, record) if cut(record).is_some() => {
             let raiser = Raiser {
                 writer: &shared.writer,
                 caches: &shared.caches,
+                claims: Some(&shared.claims),
+                nodes: &end.nodes,
                 nodes_hidden: shared.nodes_hidden(),
             };
             let place = (namespace, name);
-            let replicas = raiser.raise::<K>(place, record, restore, true).await?;
-            let message = format!("{name}: 0 -> {replicas} replicas, to end a swap that was cut");
-            Ok(done("Scaled", message).filter(|_| replicas > 0))
+            let raised = raiser.raise::<K>(place, record, restore, patient).await?;
+            let from = record.replicas;
+            Ok(raised.and_then(|to| {
+                let message =
+                    format!("{name}: {from} -> {to} replicas, to end a swap that was cut");
+                done("Scaled", message)
+            }))
         }
         What::Swap(..) => {
             let body = json!({ "metadata": { "annotations": { annotations::RESTORE: null } } });
@@ -197,6 +238,7 @@ async fn one<K: Workload>(
 mod tests {
     use super::*;
     use crate::controller::cache::Record;
+    use crate::controller::fixtures::node;
 
     const SMALL: &str = "nvidia.com/mig-1g.10gb";
     const LARGE: &str = "nvidia.com/mig-3g.40gb";
@@ -252,6 +294,25 @@ mod tests {
         );
         let idle = agent(&json!({ LARGE: "1" }), &json!({}), None);
         assert!(stopped(&idle, false).is_none(), "nothing was begun");
+    }
+
+    #[test]
+    fn an_agent_is_displaced_when_no_node_of_its_pool_has_either_side_of_its_swap() {
+        let displaced = |labels: Value, gpus: Value| {
+            let nodes = [("gpu".to_owned(), Arc::new(node(labels, gpus, json!([]))))];
+            is_displaced(&swapping(None), &nodes)
+        };
+        let whole = json!({ "nvidia.com/gpu": "4" });
+        assert!(displaced(json!({}), whole.clone()));
+        assert!(displaced(
+            json!({}),
+            json!({ LARGE: "0", "nvidia.com/gpu": "1" })
+        ));
+        assert!(!displaced(json!({}), json!({ SMALL: "1" })));
+        let plugin_away = json!({ format!("{LARGE}.count"): "1" });
+        assert!(!displaced(plugin_away, json!({ LARGE: "0" })));
+        let idle = agent(&json!({ LARGE: "1" }), &json!({}), None);
+        assert!(!is_displaced(&idle, &[]), "nothing was begun");
     }
 
     #[test]

@@ -81,7 +81,7 @@ impl Census {
             match pod.state {
                 PodState::Pending => census.pending += 1,
                 PodState::Loading => census.loading += 1,
-                PodState::Terminating => {}
+                PodState::Terminating | PodState::Stranded | PodState::Lost => {}
                 PodState::Ready => {
                     census.ready += 1;
                     let node = observed
