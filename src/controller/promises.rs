@@ -9,8 +9,7 @@ mod patience;
 
 use super::cache::{Caches, NodeRecord, WorkloadRecord};
 use super::claims::{Claim, Claims, Held, Workload};
-use super::cut::cut;
-use super::observe::View;
+use super::observe::{AgentView, View};
 use crate::api::ValidPool;
 use crate::sharing::{HoldReason, Plan, Step};
 use crate::units::GpuResource;
@@ -308,7 +307,8 @@ impl Known {
 /// The pool's claim on an agent of its own that a swap has stopped.
 fn stopped<'a>(pool: &ValidPool, view: &View, held: &'a Held) -> Option<&'a Claim> {
     let agents = pool.agents.iter().zip(&view.agents);
-    let mut stopped = agents.filter(|(_, view)| view.workload.as_deref().and_then(cut).is_some());
+    let is_stopped = |view: &AgentView| view.workload.as_deref().and_then(due::stopped).is_some();
+    let mut stopped = agents.filter(|(_, view)| is_stopped(view));
     stopped.find_map(|(agent, _)| {
         let workload = (pool.namespace.clone(), agent.kind, agent.workload.clone());
         held.get(&workload).filter(|claim| claim.uid() == pool.uid)

@@ -3,8 +3,9 @@
 use crate::api::WorkloadKind;
 use crate::controller::cache::{Caches, WorkloadRecord};
 use crate::controller::claims::{Claim, Claims, Workload};
-use crate::controller::cut::cut;
+use crate::controller::cut::begun;
 use crate::controller::write::{GPU_MANAGER, REPLICAS_MANAGER};
+use crate::sharing::Restore;
 use crate::units::GpuResource;
 use std::collections::BTreeMap;
 
@@ -68,7 +69,7 @@ fn of(
     claim: Option<&Claim>,
     may_write: bool,
 ) -> Vec<Due> {
-    let restore = cut(record);
+    let restore = stopped(record);
     if record.failure.is_some() || (record.replicas == 0 && restore.is_none()) {
         return Vec::new();
     }
@@ -95,9 +96,8 @@ fn of(
                 .collect::<BTreeMap<_, _>>()
         }
     };
-    // A note alone is no mark of ours: where no pool names the workload anybody may have written it.
-    let ours = may_write && is_written(record)
-        || restore.is_some() && (claim.is_some() || is_written(record));
+    // A note alone says nothing: whoever may write the workload may write that. Who was stopped by a swap has replicas that are ours.
+    let ours = is_written(record) && (may_write || restore.is_some());
     let wanted = wanted.into_iter();
     wanted
         .filter_map(|(resource, (size, replicas))| {
@@ -116,6 +116,11 @@ fn of(
             })
         })
         .collect()
+}
+
+/// The swap that has stopped the workload altogether, while it has not ended.
+pub(super) fn stopped(record: &WorkloadRecord) -> Option<Restore> {
+    begun(record).filter(|_| record.replicas == 0)
 }
 
 /// What a replica of the workload asks for, resource by resource.

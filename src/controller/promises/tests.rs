@@ -178,6 +178,10 @@ fn both_sides_of_a_swap_that_was_cut_are_promised_whatever_the_mode_of_its_pool(
     let world = World::new(&[&theirs()], &[("b", cut("b"))], &[]);
     world.claims.note("theirs", false);
     assert_eq!(world.promised(0).sizes, both);
+    let mut forged = cut("b");
+    forged.owners.clear();
+    let forged = World::new(&[&theirs()], &[("b", forged)], &[]);
+    assert!(forged.promised(0).is_empty(), "anybody may write a note");
     // While a pod of it holds the large instance still, that is not free anyhow.
     let mut leaving = pod("b", "gpu");
     leaving.deleting = true;
