@@ -187,6 +187,14 @@ impl<T: PartialEq + Filed> Store<T> {
         found.collect()
     }
 
+    /// Shows every record, in order of key; nothing may be changed meanwhile.
+    pub fn each(&self, mut see: impl FnMut(&T)) {
+        let shelf = self.records.read().unwrap_or_else(PoisonError::into_inner);
+        for (_, record) in shelf.by_key.values() {
+            see(record);
+        }
+    }
+
     /// All records, in order of key.
     pub fn all(&self) -> Vec<(Key, Arc<T>)> {
         let shelf = self.records.read().unwrap_or_else(PoisonError::into_inner);

@@ -20,11 +20,15 @@ impl Usage {
             return known.clone();
         }
         let mut sums = ByNode::new();
-        for (_, pod) in pods.all() {
-            if let Some(node) = &pod.node {
-                add(sums.entry(node.clone()).or_default(), &pod.requests);
+        pods.each(|pod| {
+            let Some(node) = &pod.node else { return };
+            match sums.get_mut(node) {
+                Some(sum) => add(sum, &pod.requests),
+                None => {
+                    sums.insert(node.clone(), pod.requests.clone());
+                }
             }
-        }
+        });
         let sums = Arc::new(sums);
         *cached = Some((changes, sums.clone()));
         sums
