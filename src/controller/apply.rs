@@ -1,6 +1,6 @@
 //! Carries out the steps of a plan. Idempotent: every step states what it expects to find, and is decided anew when it is not so.
 
-use super::cache::{Caches, Workload, WorkloadRecord};
+use super::cache::{Caches, Workload};
 use super::marks::{self, marks};
 use super::observe::{AgentView, View};
 use super::request::retarget;
@@ -113,19 +113,16 @@ impl Applier<'_> {
             Step::Scale {
                 from, to, victims, ..
             } => {
-                if K::KIND == WorkloadKind::Deployment {
+                // Who grows gives up no pod; marks of an earlier scale-in are loose ends.
+                if to < from && K::KIND == WorkloadKind::Deployment {
                     let marks = marks(&view.pods, victims);
                     marks::write(self.writer, &self.pool.namespace, &marks).await?;
                 }
                 let version = self.writer.scale(&api, name, *from, *to).await?;
-                let record = WorkloadRecord {
-                    replicas: *to,
-                    ..workload.clone()
-                };
                 let key = (self.pool.namespace.clone(), name.to_owned());
                 self.caches
                     .workloads(K::KIND)
-                    .answer(key, version, Some(record));
+                    .answer(key, version, Some(workload.scaled(*to)));
                 done("Scaled", format!("{name}: {from} -> {to} replicas"))
             }
             Step::Retarget {

@@ -3,6 +3,7 @@
 use super::cache::Key;
 use crate::api::{AgentPool, ValidAgent, ValidPool, WorkloadKind};
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use tokio::sync::{Mutex, MutexGuard};
 
@@ -11,22 +12,44 @@ pub type Workload = (String, WorkloadKind, String);
 /// Creation time, then UID: the smaller is the older.
 type Seniority = (String, String);
 
-/// A pool that names a workload; the smallest is the oldest.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-struct Holder {
+/// A pool's hold on a workload that it names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Claim {
     age: Seniority,
-    /// `namespace/name`.
-    key: String,
-    /// Labels of the nodes that it uses.
-    nodes: Arc<BTreeMap<String, String>>,
+    /// `namespace/name` of the pool.
+    pub pool: String,
+    /// Name of the agent.
+    pub agent: String,
+    /// Most replicas that the agent may have.
+    pub max: u32,
+    /// Labels of the nodes that the pool uses.
+    pub nodes: Arc<BTreeMap<String, String>>,
 }
+
+impl Claim {
+    /// UID of the pool.
+    pub fn uid(&self) -> &str {
+        &self.age.1
+    }
+
+    /// Whether this pool is older than that of another claim.
+    pub fn is_older(&self, other: &Self) -> bool {
+        self.age < other.age
+    }
+}
+
+/// The claims of the oldest pools, by workload.
+pub type Held = BTreeMap<Workload, Claim>;
 
 /// The oldest pool of every workload that any pool names; and whose turn it is to take what is free.
 #[derive(Debug, Default)]
 pub struct Claims {
-    holders: RwLock<BTreeMap<Workload, Holder>>,
+    holders: RwLock<Arc<Held>>,
     /// Namespaces with a pool that cannot be read: it may name any workload there.
     unknown: RwLock<BTreeSet<String>>,
+    /// UIDs of the pools that may write.
+    writers: RwLock<BTreeSet<String>>,
+    changes: AtomicU64,
     turns: Mutex<()>,
 }
 
@@ -37,7 +60,8 @@ impl Claims {
         pools: impl Iterator<Item = &'a AgentPool>,
         unreadable: &BTreeSet<Key>,
     ) {
-        let mut holders: BTreeMap<Workload, Holder> = BTreeMap::new();
+        let mut holders = Held::new();
+        let mut there: BTreeSet<String> = BTreeSet::new();
         for pool in pools {
             let meta = &pool.metadata;
             let namespace = meta.namespace.clone().unwrap_or_default();
@@ -46,51 +70,86 @@ impl Claims {
                 .as_ref()
                 .map(|t| t.0.to_string())
                 .unwrap_or_default();
+            let uid = meta.uid.clone().unwrap_or_default();
+            let key = format!("{namespace}/{}", meta.name.clone().unwrap_or_default());
             let device = pool.spec.devices.first();
-            let claim = Holder {
-                age: (created, meta.uid.clone().unwrap_or_default()),
-                key: format!("{namespace}/{}", meta.name.clone().unwrap_or_default()),
-                nodes: Arc::new(device.map(|d| d.node_selector.clone()).unwrap_or_default()),
-            };
+            let nodes = Arc::new(device.map(|d| d.node_selector.clone()).unwrap_or_default());
+            there.insert(uid.clone());
             for agent in &pool.spec.agents {
                 let workload = (
                     namespace.clone(),
                     agent.workload_ref.kind,
                     agent.workload_ref.name.clone(),
                 );
-                holders
-                    .entry(workload)
-                    .and_modify(|held| *held = held.clone().min(claim.clone()))
-                    .or_insert_with(|| claim.clone());
+                let claim = Claim {
+                    age: (created.clone(), uid.clone()),
+                    pool: key.clone(),
+                    agent: agent.name.clone(),
+                    max: agent.replicas.max,
+                    nodes: nodes.clone(),
+                };
+                if holders
+                    .get(&workload)
+                    .is_none_or(|held| claim.age < held.age)
+                {
+                    holders.insert(workload, claim);
+                }
             }
         }
-        *self.holders.write().unwrap_or_else(PoisonError::into_inner) = holders;
+        *self.holders.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(holders);
         *self.unknown.write().unwrap_or_else(PoisonError::into_inner) = unreadable
             .iter()
             .map(|(namespace, _)| namespace.clone())
             .collect();
+        self.writers
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .retain(|uid| there.contains(uid));
+        self.changes.fetch_add(1, Ordering::Release);
+    }
+
+    /// A pool says whether it may write: it can be served, its mode is Auto, and it is not paused.
+    pub fn note(&self, uid: &str, may_write: bool) {
+        let writers = self.writers.read().unwrap_or_else(PoisonError::into_inner);
+        if writers.contains(uid) == may_write {
+            return;
+        }
+        drop(writers);
+        let mut writers = self.writers.write().unwrap_or_else(PoisonError::into_inner);
+        match may_write {
+            true => writers.insert(uid.to_owned()),
+            false => writers.remove(uid),
+        };
+        self.changes.fetch_add(1, Ordering::Release);
+    }
+
+    /// Whether the pool with this UID has said that it may write.
+    pub fn writes(&self, uid: &str) -> bool {
+        let writers = self.writers.read().unwrap_or_else(PoisonError::into_inner);
+        writers.contains(uid)
+    }
+
+    /// All claims, as they are now.
+    pub fn held(&self) -> Arc<Held> {
+        let holders = self.holders.read().unwrap_or_else(PoisonError::into_inner);
+        holders.clone()
+    }
+
+    /// Counts up with every change of a claim or of who may write.
+    pub fn changes(&self) -> u64 {
+        self.changes.load(Ordering::Acquire)
     }
 
     /// The pool (`namespace/name`) that holds an agent's workload, when it is not `pool` itself.
     pub fn other_holder(&self, pool: &ValidPool, agent: &ValidAgent) -> Option<String> {
         let workload = (pool.namespace.clone(), agent.kind, agent.workload.clone());
-        let holders = self.holders.read().unwrap_or_else(PoisonError::into_inner);
-        holders
+        self.held()
             .get(&workload)
-            .filter(|holder| holder.age.1 != pool.uid)
-            .map(|holder| holder.key.clone())
+            .filter(|claim| claim.uid() != pool.uid)
+            .map(|claim| claim.pool.clone())
     }
 
-    /// The workloads of other pools: namespace, kind and name, with the labels of the nodes that their pool uses.
-    pub fn of_others(&self, pool: &ValidPool) -> Vec<(Workload, Arc<BTreeMap<String, String>>)> {
-        let holders = self.holders.read().unwrap_or_else(PoisonError::into_inner);
-        let others = holders.iter().filter(|(_, h)| h.age.1 != pool.uid);
-        others
-            .map(|(workload, holder)| (workload.clone(), holder.nodes.clone()))
-            .collect()
-    }
-
-    /// Waits until no other pool is between its last look at the cluster and its writes.
+    /// Waits until nobody else is between a last look at what is free and saying what it takes of it. Hold it for no longer than that.
     pub async fn turn(&self) -> MutexGuard<'_, ()> {
         self.turns.lock().await
     }
@@ -98,10 +157,9 @@ impl Claims {
     /// Whether the pool with this UID is the one that may act on a workload.
     pub fn holds(&self, uid: &str, namespace: &str, kind: WorkloadKind, name: &str) -> bool {
         let workload = (namespace.to_owned(), kind, name.to_owned());
-        let holders = self.holders.read().unwrap_or_else(PoisonError::into_inner);
-        holders
+        self.held()
             .get(&workload)
-            .is_some_and(|holder| holder.age.1 == uid)
+            .is_some_and(|claim| claim.uid() == uid)
     }
 
     /// Whether any pool names the workload, or may: one in its namespace cannot be read.
@@ -111,10 +169,7 @@ impl Claims {
             return true;
         }
         let workload = (namespace.to_owned(), kind, name.to_owned());
-        self.holders
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .contains_key(&workload)
+        self.held().contains_key(&workload)
     }
 }
 

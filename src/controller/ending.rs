@@ -3,7 +3,6 @@
 //! finds places for a part of them comes up with that part.
 
 use crate::controller::cache::{Caches, NodeRecord, WorkloadRecord};
-use crate::controller::observe::pods_of;
 use crate::controller::promises::outstanding;
 use crate::sharing::Restore;
 use crate::units::GpuResource;
@@ -149,7 +148,7 @@ fn awaited(
     if units == 0 || record.failure.is_some() {
         return 0;
     }
-    let pods = pods_of(record, &caches.pods.in_namespace(namespace));
+    let pods = caches.pods_of(namespace, record);
     let kept_out = pods
         .iter()
         .any(|(_, pod)| pod.unschedulable_since.is_some() && pod.node.is_none() && !pod.deleting);

@@ -41,6 +41,7 @@ use crate::signals::scrape::{Limits, Scraper};
 use cache::{Caches, Wake};
 use claims::Claims;
 use kube::runtime::events::{Recorder, Reporter};
+use promises::Promises;
 use shared::{Bells, Shared};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -79,6 +80,7 @@ pub async fn run(wiring: Wiring) -> Result<(), TaskEnded> {
     let shared = Arc::new(Shared {
         caches: Arc::new(Caches::default()),
         claims: Claims::default(),
+        promises: Promises::default(),
         writer: Writer::new(
             client.clone(),
             leader,

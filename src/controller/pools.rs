@@ -1,7 +1,7 @@
 //! One task a pool: started when the pool appears, told when it changes, ended when it goes. A panic or a hostile pool disturbs no other.
 
 use super::cache::{Key, key};
-use super::reconcile::{State, Tick, reconcile};
+use super::reconcile::{Current, State, Tick, reconcile};
 use super::shared::Shared;
 use crate::api::AgentPool;
 use futures::FutureExt;
@@ -148,7 +148,11 @@ async fn live(shared: Arc<Shared>, mut pool: watch::Receiver<Arc<AgentPool>>) {
             sleep_until(last + DEBOUNCE).await;
         }
         let timer = shared.metrics.time_reconcile();
-        let tick = AssertUnwindSafe(reconcile(&shared, &object, &mut state, scrape))
+        let current = Current {
+            begun: &object,
+            now: &pool,
+        };
+        let tick = AssertUnwindSafe(reconcile(&shared, current, &mut state, scrape))
             .catch_unwind()
             .await;
         drop(timer);

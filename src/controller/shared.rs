@@ -2,6 +2,7 @@ use super::cache::Caches;
 use super::claims::Claims;
 use super::config::{RunConfig, Scope};
 use super::events::Events;
+use super::promises::Promises;
 use super::write::Writer;
 use crate::signals::Clock;
 use crate::signals::prometheus::Source;
@@ -21,6 +22,8 @@ pub struct Shared {
     pub caches: Arc<Caches>,
     /// Which pool may act on which workload.
     pub claims: Claims,
+    /// What is free and promised.
+    pub promises: Promises,
     /// Makes the writes.
     pub writer: Writer,
     /// Reads the pods.

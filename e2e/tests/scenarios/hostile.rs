@@ -2,18 +2,30 @@
 
 use crate::whole_gpus::pool;
 use agentpool::api::AgentPool;
+use agentpool_e2e::controlplane::BENCH_LABEL;
 use agentpool_e2e::controlplane::nodes::{A100_80, NodeSpec};
 use agentpool_e2e::engine::faults::Fault;
+use agentpool_e2e::load::{AgentLoad, Arrivals, Work};
 use agentpool_e2e::stage::{AGENTS, AgentWorkload, LIMIT, Stage, StageOptions};
 use agentpool_e2e::wait;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
-use k8s_openapi::api::core::v1::Pod;
-use kube::api::{Api, ListParams, Patch, PatchParams, PostParams};
+use k8s_openapi::api::admissionregistration::v1::ValidatingWebhookConfiguration;
+use k8s_openapi::api::core::v1::{Namespace, Pod};
+use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
+use tokio::net::TcpListener;
 
 /// Pools that do no harm.
 const ORDINARY: usize = 49;
+/// Of them: pools whose agent grows and shrinks with its load, one GPU more and back.
+const MOVERS: usize = 6;
+/// GPUs where the ordinary pods are: those that grow find some.
+const ROOM: u32 = 64;
+/// Namespace of a tenant who wants everything.
+const TENANT: &str = "tenant";
+/// The tenant's agents that are to be brought up, by writes that a webhook keeps waiting.
+const SLOW: usize = 16;
 /// Pods that match the selector of the hostile pool's workload.
 const PODS: usize = 1000;
 /// Nodes that they are bound to.
@@ -77,6 +89,115 @@ async fn reaction(stage: &Stage, drain: &str) -> Duration {
     took[took.len() / 2]
 }
 
+/// How long it takes from a rise of their loads until the slowest of the movers is written one more replica; they are as they were after it.
+async fn growth(stage: &Stage) -> Duration {
+    let loads: Vec<AgentLoad> = (0..MOVERS)
+        .map(|i| AgentLoad {
+            agent: format!("agent-{i}"),
+            arrivals: Arrivals::Constant { rate: 15.0 },
+            work: Work::Deterministic,
+        })
+        .collect();
+    let wait_replicas = async |replicas: u32| {
+        let what = format!("every mover has {replicas} replicas");
+        wait::until(LIMIT, what, async || {
+            for i in 0..MOVERS {
+                if stage.replicas(&format!("agent-{i}")).await? != replicas {
+                    return Ok(None);
+                }
+            }
+            Ok(Some(()))
+        })
+        .await
+        .unwrap();
+    };
+    let start = Instant::now();
+    let driver = stage.drive(&loads, LIMIT * 2);
+    wait_replicas(2).await;
+    let took = start.elapsed();
+    driver.stop();
+    wait_replicas(1).await;
+    for i in 0..MOVERS {
+        stage.wait_gone(&format!("agent-{i}"), 1).await.unwrap();
+    }
+    took
+}
+
+/// A tenant with two pools on all nodes. One has a Deployment of as many replicas as there are GPUs, none of which can come to any node. The
+/// other has Deployments that stand at zero as if a swap had stopped them, and that a webhook, which never answers, keeps there.
+async fn tenant(stage: &Stage) {
+    let namespace: Namespace = serde_json::from_value(json!({
+        "metadata": { "name": TENANT, "labels": { BENCH_LABEL: "true" } }
+    }))
+    .unwrap();
+    let namespaces: Api<Namespace> = Api::all(stage.client.clone());
+    let params = PostParams::default();
+    namespaces.create(&params, &namespace).await.unwrap();
+    let greedy = vec![AgentWorkload::new("greedy", 1.0).replicas(ROOM)];
+    let slow = (0..SLOW).map(|i| AgentWorkload::new(format!("slow-{i}"), 1.0).replicas(0));
+    let gpu = "nvidia.com/gpu";
+    let note = json!({ "replicas": 1, "from": gpu, "to": gpu, "toReplicas": 1 }).to_string();
+    for (name, agents) in [("greedy", greedy), ("slow", slow.collect())] {
+        for agent in &agents {
+            let mut object = agent.object();
+            object["metadata"]["namespace"] = json!(TENANT);
+            object["spec"]["template"]["spec"]["nodeSelector"] = json!({ "nowhere": "true" });
+            if name == "slow" {
+                object["metadata"]["annotations"] = json!({ "agentpool.dev/restore": note });
+            }
+            stage.apply(&object).await.unwrap();
+        }
+        let agent = |agent: &AgentWorkload| agent.agent("High", "1", agent.replicas.max(1));
+        let agents: Vec<Value> = agents.iter().map(agent).collect();
+        let mut object = pool(ROOM, &agents);
+        object["metadata"] = json!({ "name": name, "namespace": TENANT });
+        stage.apply(&object).await.unwrap();
+    }
+    let pods: Api<Pod> = Api::namespaced(stage.client.clone(), TENANT);
+    let pending = async || {
+        let pods = pods.list(&ListParams::default()).await?;
+        Ok((pods.items.len() >= ROOM as usize).then_some(()))
+    };
+    wait::until(LIMIT, "the greedy pods wait for a node", pending)
+        .await
+        .unwrap();
+    let pools: Api<AgentPool> = Api::namespaced(stage.client.clone(), TENANT);
+    let unanswered = async || {
+        let pool = pools.get("slow").await?;
+        let conditions = pool.status.iter().flat_map(|s| &s.conditions);
+        let mut failed = conditions.filter(|c| c.reason == "WriteFailed");
+        Ok(failed.any(|c| c.message.contains("slow-")).then_some(()))
+    };
+    wait::until(LIMIT, "a write of the slow pool got no answer", unanswered)
+        .await
+        .unwrap();
+}
+
+/// A webhook for the tenant's Deployments at an address where somebody listens and nobody answers.
+async fn webhook(stage: &Stage) -> TcpListener {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("https://{}/", listener.local_addr().unwrap());
+    let object: ValidatingWebhookConfiguration = serde_json::from_value(json!({
+        "metadata": { "name": TENANT },
+        "webhooks": [{
+            "name": "slow.example.com", "clientConfig": { "url": url }, "admissionReviewVersions": ["v1"],
+            "sideEffects": "None", "failurePolicy": "Fail", "timeoutSeconds": 30,
+            "namespaceSelector": { "matchLabels": { "kubernetes.io/metadata.name": TENANT } },
+            "rules": [{
+                "apiGroups": ["apps"], "apiVersions": ["v1"], "operations": ["UPDATE"],
+                "resources": ["deployments/scale"], "scope": "Namespaced"
+            }]
+        }]
+    }))
+    .unwrap();
+    let webhooks: Api<ValidatingWebhookConfiguration> = Api::all(stage.client.clone());
+    webhooks
+        .create(&PostParams::default(), &object)
+        .await
+        .unwrap();
+    listener
+}
+
 /// The age of the ordinary pools' signals, in seconds: the mean over the pools, and over ten looks a second apart.
 async fn signal_age(stage: &Stage) -> f64 {
     let mut ages = Vec::new();
@@ -102,8 +223,9 @@ async fn signal_age(stage: &Stage) -> f64 {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_hostile_pool_with_a_thousand_pods_that_hang_does_not_slow_49_others_down() {
-    let mut nodes = vec![NodeSpec::whole("gpu", A100_80, 64)];
+async fn a_pool_with_a_thousand_pods_that_hang_and_one_whose_pods_and_writes_do_not_get_on_do_not_slow_49_others_down()
+ {
+    let mut nodes = vec![NodeSpec::whole("gpu", A100_80, ROOM)];
     nodes.extend((0..NODES).map(|i| NodeSpec::whole(format!("many-{i}"), A100_80, 240)));
     // The ordinary pods are scheduled where the ordinary pools look.
     for (i, node) in nodes.iter_mut().enumerate() {
@@ -126,7 +248,8 @@ async fn a_hostile_pool_with_a_thousand_pods_that_hang_does_not_slow_49_others_d
         stage.apply(&agent.object()).await.unwrap();
     }
     for (i, agent) in agents.iter().enumerate() {
-        let mut object = pool(1, &[agent.agent("Medium", "1", 1)]);
+        let most = if i < MOVERS { 2 } else { 1 };
+        let mut object = pool(most, &[agent.agent("Medium", "1", most)]);
         object["metadata"]["name"] = json!(format!("pool-{i}"));
         object["spec"]["devices"][0]["nodeSelector"] = json!({ "kind": "ordinary" });
         stage.apply(&object).await.unwrap();
@@ -143,6 +266,7 @@ async fn a_hostile_pool_with_a_thousand_pods_that_hang_does_not_slow_49_others_d
         .await
         .unwrap();
     let (reaction_before, age_before) = (reaction(&stage, "6s").await, signal_age(&stage).await);
+    let growth_before = growth(&stage).await;
 
     stage
         .fleet
@@ -181,12 +305,21 @@ async fn a_hostile_pool_with_a_thousand_pods_that_hang_does_not_slow_49_others_d
         .await
         .unwrap();
 
+    let _webhook = webhook(&stage).await;
+    tenant(&stage).await;
+
+    let growth_after = growth(&stage).await;
     let (reaction_after, age_after) = (reaction(&stage, "7s").await, signal_age(&stage).await);
+    println!("load to write: {growth_before:?}, then {growth_after:?}");
     println!("edit to status: {reaction_before:?}, then {reaction_after:?}");
     println!("age of a signal: {age_before:.2} s, then {age_after:.2} s");
     assert!(
         reaction_after <= FACTOR * reaction_before.max(Duration::from_millis(250)),
         "edit to status took {reaction_before:?} before, {reaction_after:?} beside the hostile pool"
+    );
+    assert!(
+        growth_after <= FACTOR * growth_before.max(Duration::from_secs(3)),
+        "from load to write it took {growth_before:?} before, {growth_after:?} beside the hostile pools"
     );
     // A look finds a signal between fresh and one interval old.
     assert!(
@@ -196,5 +329,8 @@ async fn a_hostile_pool_with_a_thousand_pods_that_hang_does_not_slow_49_others_d
     wait::until(LIMIT, "the ordinary pools are fresh", all_fresh)
         .await
         .unwrap();
+    let webhooks: Api<ValidatingWebhookConfiguration> = Api::all(stage.client.clone());
+    let gone = webhooks.delete(TENANT, &DeleteParams::default()).await;
+    gone.unwrap();
     stage.finish().await.unwrap();
 }

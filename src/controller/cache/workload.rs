@@ -1,5 +1,6 @@
 use super::{Filed, Record, TaintRecord, TolerationRecord, gpu_resources};
 use crate::api::WorkloadKind;
+use crate::controller::write::REPLICAS_MANAGER;
 use crate::units::GpuResource;
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
@@ -258,6 +259,33 @@ impl Parts<'_> {
 }
 
 impl WorkloadRecord {
+    /// The workload after we have set its replicas: the field is ours then, and nobody else's.
+    pub fn scaled(&self, replicas: u32) -> Self {
+        let mut record = Self {
+            replicas,
+            ..self.clone()
+        };
+        for owner in &mut record.owners {
+            owner.replicas = false;
+        }
+        let ours = record
+            .owners
+            .iter_mut()
+            .find(|o| o.manager == REPLICAS_MANAGER);
+        match ours {
+            Some(owner) => owner.replicas = true,
+            None => record.owners.push(FieldOwner {
+                manager: REPLICAS_MANAGER.to_owned(),
+                replicas: true,
+                gpus: Vec::new(),
+            }),
+        }
+        record
+            .owners
+            .retain(|owner| owner.replicas || !owner.gpus.is_empty());
+        record
+    }
+
     /// Which pods are its. `None` for an empty selector, which would match every pod; the API server refuses it, and so do we.
     pub fn pod_selector(&self) -> Option<Selector> {
         let selector = Selector::try_from(self.selector.clone()).ok();

@@ -1,21 +1,22 @@
 //! The writes of a tick: steps, status, events.
 
 use super::loose;
-use super::{Seen, State, Tick};
-use crate::allocation::Allotment;
+use super::turn::{TURN, takes};
+use super::{Current, Round, Seen, State, Tick};
 use crate::api::conditions::{ConditionType, Verdict};
 use crate::api::{AgentPool, Invalid, ValidPool};
-use crate::controller::apply::{Applier, agent_of};
+use crate::controller::apply::{Applier, Done, agent_of};
 use crate::controller::backoff::Backoff;
 use crate::controller::cache::Caches;
 use crate::controller::claims::Claims;
 use crate::controller::cut::cut;
 use crate::controller::outcome::{self, Outcome};
+use crate::controller::promises::Reserved;
 use crate::controller::report::{Report, Reporter};
 use crate::controller::reverts::{self, Expected};
 use crate::controller::shared::Shared;
 use crate::controller::write::WriteError;
-use crate::sharing::{Plan, Step};
+use crate::sharing::Step;
 use crate::telemetry::AgentSample;
 use k8s_openapi::jiff::Timestamp;
 use std::fmt::Debug;
@@ -26,26 +27,40 @@ const UNREADABLE: Duration = Duration::from_secs(60);
 /// The same, while something that was begun has to be ended.
 const LOOSE: Duration = Duration::from_secs(1);
 
-pub(super) async fn apply(
+/// What was done before anything is taken or given up.
+pub(super) struct Settled {
+    pub(super) done: Vec<Done>,
+    /// Agents whose fields are put back too often.
+    pub(super) given_up: Vec<usize>,
+    /// No step is to be made: none may be, or what was observed no longer holds.
+    pub(super) holds: bool,
+}
+
+/// Ties up loose ends and counts reverts. None of it takes anything from others, so that nobody waits for it.
+pub(super) async fn settle(
     shared: &Shared,
     pool: &ValidPool,
-    seen: &Seen,
-    plan: &Plan,
+    round: &Round,
     state: &mut State,
-) -> Tick {
+) -> Settled {
     let State {
         backoff, expected, ..
     } = state;
-    let mut tick = Tick::default();
+    let mut settled = Settled {
+        done: Vec::new(),
+        given_up: Vec::new(),
+        holds: true,
+    };
     if !pool.may_write() || !shared.writer.leads() {
         // What others change while we may not write is no revert.
         *expected = Expected::default();
     }
     if !shared.writer.leads() {
-        return tick;
+        return settled;
     }
+    let seen = &round.seen;
     let steps: &[Step] = match pool.may_write() {
-        true => &plan.steps,
+        true => &round.plan.steps,
         false => &[],
     };
     let loose = loose::of(pool, &seen.view, steps);
@@ -53,32 +68,107 @@ pub(super) async fn apply(
         let mut stepping = steps.iter().map(|step| &pool.agents[agent_of(step)].name);
         stepping.any(|agent| agent == name) || loose.iter().any(|end| end.agent == name)
     });
-    tick.done = loose::tie(shared, &pool.namespace, &loose, backoff, seen.now).await;
-    if !tick.done.is_empty() {
-        return tick; // What was observed no longer holds.
+    settled.done = loose::tie(shared, &pool.namespace, &loose, backoff, seen.now).await;
+    settled.holds = !settled.done.is_empty() || !pool.may_write();
+    if settled.holds {
+        return settled;
     }
-    let applier = Applier {
-        writer: &shared.writer,
-        caches: &shared.caches,
-        pool,
-        view: &seen.view,
-    };
-    let mut given_up = Vec::new();
+    let applier = applier(shared, pool, round);
     for (index, count) in expected.reverted(pool, &seen.view) {
         if count.count >= reverts::MOST {
-            given_up.push(index);
+            settled.given_up.push(index);
         }
         if let Err(error) = applier.count_revert(index, &count).await {
             tracing::warn!(pool = pool.key(), %error, "a revert was not counted");
         }
     }
-    for step in steps {
-        let agent = &pool.agents[agent_of(step)].name;
-        if backoff.holds(agent, seen.now) || given_up.contains(&agent_of(step)) {
-            continue;
+    settled
+}
+
+fn applier<'a>(shared: &'a Shared, pool: &'a ValidPool, round: &'a Round) -> Applier<'a> {
+    Applier {
+        writer: &shared.writer,
+        caches: &shared.caches,
+        pool,
+        view: &round.seen.view,
+    }
+}
+
+/// The steps of a round, one write after the other.
+pub(super) struct Writes<'a> {
+    pub(super) shared: &'a Shared,
+    pub(super) pool: &'a ValidPool,
+    pub(super) current: Current<'a>,
+    pub(super) round: &'a Round,
+}
+
+/// What came of a step.
+enum Went {
+    Well,
+    /// It was not tried, or refused.
+    Not,
+    /// Nobody knows.
+    Unsure,
+    /// No other is to follow: what was observed no longer holds.
+    Stop,
+}
+
+impl Writes<'_> {
+    /// First what is taken, for as long as it is `reserved`; then what is given up, for which nobody waits. They are independent of each
+    /// other.
+    pub(super) async fn apply(
+        &self,
+        state: &mut State,
+        given_up: &[usize],
+        reserved: Option<Reserved<'_>>,
+    ) -> Vec<Done> {
+        let mut done = Vec::new();
+        let steps = self.round.plan.steps.iter();
+        let steps = steps.filter(|step| !given_up.contains(&agent_of(step)));
+        let (taking, others): (Vec<&Step>, Vec<&Step>) = steps.partition(|step| takes(step));
+        for step in taking {
+            match self.step(step, state, &mut done).await {
+                Went::Well => state.turns.clear(TURN),
+                Went::Not => {}
+                Went::Unsure => {
+                    // What else is reserved is others' again, and the pool is not the next to reserve it.
+                    let now = self.shared.clock.now();
+                    let agent = &self.pool.agents[agent_of(step)];
+                    let namespace = self.pool.namespace.clone();
+                    let workload = (namespace, agent.kind, agent.workload.clone());
+                    if let Some(reserved) = &reserved {
+                        reserved.unsure(&workload, now);
+                    }
+                    let why = "a write got no answer".to_owned();
+                    state.turns.failed(TURN, now, why);
+                    break;
+                }
+                Went::Stop => return done,
+            }
         }
-        match applier.apply(step).await {
-            Ok(done) => {
+        drop(reserved);
+        for step in others {
+            if let Went::Stop = self.step(step, state, &mut done).await {
+                break;
+            }
+        }
+        done
+    }
+
+    async fn step(&self, step: &Step, state: &mut State, done: &mut Vec<Done>) -> Went {
+        let (shared, seen) = (self.shared, &self.round.seen);
+        let State {
+            backoff, expected, ..
+        } = state;
+        let agent = &self.pool.agents[agent_of(step)].name;
+        if backoff.holds(agent, seen.now) {
+            return Went::Not;
+        }
+        if !self.current.stands() {
+            return Went::Stop;
+        }
+        match applier(shared, self.pool, self.round).apply(step).await {
+            Ok(made) => {
                 backoff.clear(agent);
                 expected.wrote(agent, step);
                 shared
@@ -87,23 +177,25 @@ pub(super) async fn apply(
                 if let Some(read) = seen.read {
                     shared.metrics.observe_scrape_to_write(read.elapsed());
                 }
-                tick.done.extend(done);
+                done.extend(made);
+                Went::Well
             }
-            Err(WriteError::NotLeading) => break,
+            Err(WriteError::NotLeading) => Went::Stop,
             Err(error) => {
                 if error.is_unsure() {
                     // If it was carried out, what we see next is our own doing.
                     expected.forget(agent);
                 }
                 failed(shared, backoff, agent, step, &error, seen.now);
-                // The steps of a plan are independent, but what was observed no longer holds: look again first.
-                if error.is_race() {
-                    break;
+                match (error.is_race(), error.is_unsure()) {
+                    // The steps of a plan are independent, but what was observed no longer holds: look again first.
+                    (true, _) => Went::Stop,
+                    (false, true) => Went::Unsure,
+                    (false, false) => Went::Not,
                 }
             }
         }
     }
-    tick
 }
 
 /// A write for an agent failed, or lost a race.
@@ -137,17 +229,19 @@ fn requests_in_victims(seen: &Seen, step: &Step) -> u64 {
     cut.round() as u64
 }
 
-#[allow(clippy::too_many_arguments)]
 pub(super) async fn report(
     shared: &Shared,
     object: &AgentPool,
     pool: &ValidPool,
-    seen: &Seen,
-    decision: &[Allotment],
-    plan: &Plan,
+    round: &Round,
     state: &mut State,
-    tick: &mut Tick,
+    tick: &Tick,
 ) {
+    let Round {
+        seen,
+        decision,
+        plan,
+    } = round;
     if !shared.writer.leads() {
         // Of two replicas that publish a pool each sum over them is wrong.
         shared.metrics.forget_pool(&pool.namespace, &pool.name);

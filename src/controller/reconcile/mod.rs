@@ -4,30 +4,32 @@ mod act;
 mod admit;
 mod loose;
 mod record;
+mod turn;
 
 use super::apply::Done;
 use super::backoff::Backoff;
 use super::events::News;
 use super::observe::{View, view};
-use super::promises;
+use super::promises::Sizes;
 use super::readings::{Readings, falls_back};
 use super::report::Reporter;
 use super::reverts::Expected;
 use super::shared::Shared;
 use super::short::Short;
 use crate::allocation::{self, Allotment, Lag};
-use crate::api::{AgentPool, ValidPool};
+use crate::api::{AgentPool, ValidPool, annotations};
 use crate::recording::{self, Inputs, Memory};
-use crate::sharing::{self, Plan, Step, Survey};
+use crate::sharing::{self, Plan, Survey};
 use crate::signals::{AgentSignal, Problem};
-use act::{apply, refuse, report};
+use act::{Writes, refuse, report, settle};
 use admit::admit;
 use jiff::Timestamp;
-use record::{Recorded, before, record};
+use record::{Recorded, record};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tokio::sync::MutexGuard;
+use tokio::sync::watch;
+use turn::Turn;
 
 /// A start-up counts as no longer than the longest actuation lag that can be declared.
 const LONGEST_STARTUP: Duration = Duration::from_secs(3600);
@@ -47,6 +49,8 @@ pub struct State {
     expected: Expected,
     recorded: Recorded,
     short: Short,
+    /// After a write in its turn that got no answer the pool takes nothing for a while.
+    turns: Backoff,
 }
 
 impl Default for State {
@@ -64,6 +68,7 @@ impl Default for State {
             expected: Expected::default(),
             recorded: Recorded::default(),
             short: Short::default(),
+            turns: Backoff::default(),
         }
     }
 }
@@ -78,7 +83,13 @@ pub struct Tick {
 }
 
 /// One tick. `scrape`: it is due by the pool's interval, not only woken by a change.
-pub async fn reconcile(shared: &Shared, pool: &AgentPool, state: &mut State, scrape: bool) -> Tick {
+pub async fn reconcile(
+    shared: &Shared,
+    current: Current<'_>,
+    state: &mut State,
+    scrape: bool,
+) -> Tick {
+    let pool = current.begun;
     let leads = shared.writer.leads();
     state.reporter.resume(pool, leads);
     let status = pool.status.as_ref();
@@ -86,39 +97,96 @@ pub async fn reconcile(shared: &Shared, pool: &AgentPool, state: &mut State, scr
     let sources = shared.config.metric_sources.keys().map(String::as_str);
     let valid = match admit(pool, shared.nodes_hidden(), sources) {
         Ok(valid) => valid,
-        Err(invalid) => return refuse(shared, pool, state, &invalid).await,
+        Err(invalid) => {
+            let uid = pool.metadata.uid.as_deref().unwrap_or_default();
+            shared.claims.note(uid, false);
+            return refuse(shared, pool, state, &invalid).await;
+        }
     };
-    let mut seen = observe(shared, &valid, state, scrape).await;
-    let before = before(shared, state);
-    let remembered = state.memory.clone();
-    let (mut decision, mut plan) = decide(&valid, &seen, state);
-    let turn = turn(shared, &valid, &seen, &plan).await;
-    if turn.is_some() {
-        // Others may have taken meanwhile what was free: what is decided upon is the cluster as it is now.
-        state.memory = remembered;
-        let (read, now) = (seen.read, seen.now);
-        seen = look(
-            shared,
-            &valid,
-            state,
-            Looked {
-                read,
-                now,
-                in_turn: true,
-            },
-        );
-        (decision, plan) = decide(&valid, &seen, state);
+    shared.claims.note(&valid.uid, valid.may_write());
+    let again = Tick {
+        interval: Some(valid.interval),
+        ..Tick::default()
+    };
+    let seen = observe(shared, &valid, state, scrape).await;
+    if !current.stands() {
+        return again; // It was changed meanwhile, and the next tick begins at once.
     }
-    count(shared, &decision, &plan);
-    record(shared, pool, &seen, before, &decision, &plan, state);
-    let mut tick = apply(shared, &valid, &seen, &plan, state).await;
-    drop(turn);
-    report(
-        shared, pool, &valid, &seen, &decision, &plan, state, &mut tick,
-    )
-    .await;
-    tick.interval = Some(valid.interval);
+    let remembered = state.memory.clone();
+    let mut round = Round::decide(&valid, seen, state);
+    let settled = settle(shared, &valid, &round, state).await;
+    let turn = match settled.holds {
+        true => Turn::Unneeded,
+        false => turn::take(shared, &valid, current, &mut round, state, &remembered).await,
+    };
+    if let Turn::Changed = turn {
+        state.memory = remembered;
+        return again;
+    }
+    count(shared, &round);
+    record(shared, pool, &round, remembered, state);
+    let reserved = turn::explain(turn, &valid, &mut round);
+    let mut tick = again;
+    tick.done = settled.done;
+    if !settled.holds {
+        let writes = Writes {
+            shared,
+            pool: &valid,
+            current,
+            round: &round,
+        };
+        let done = writes.apply(state, &settled.given_up, reserved).await;
+        tick.done.extend(done);
+    }
+    report(shared, pool, &valid, &round, state, &tick).await;
     tick
+}
+
+/// The pool that a tick began with, and as it is now.
+#[derive(Debug, Clone, Copy)]
+pub struct Current<'a> {
+    /// With which the tick began.
+    pub begun: &'a AgentPool,
+    /// As it is now.
+    pub now: &'a watch::Receiver<Arc<AgentPool>>,
+}
+
+impl Current<'_> {
+    /// Whether it is still what its user wants: a pause counts from the moment at which it is seen, not from the next tick.
+    fn stands(&self) -> bool {
+        // Of the annotations only the one that is read: a tool that writes others all the time would leave no tick alone.
+        fn wanted(pool: &AgentPool) -> (Option<&str>, Option<i64>, Option<&String>) {
+            let meta = &pool.metadata;
+            let all = meta.annotations.as_ref();
+            let paused = all.and_then(|all| all.get(annotations::PAUSED));
+            (meta.uid.as_deref(), meta.generation, paused)
+        }
+        wanted(self.begun) == wanted(&self.now.borrow())
+    }
+}
+
+/// What a tick looked at, and what it came to.
+struct Round {
+    seen: Seen,
+    decision: Vec<Allotment>,
+    plan: Plan,
+}
+
+impl Round {
+    /// The shares and the steps towards them.
+    fn decide(pool: &ValidPool, seen: Seen, state: &mut State) -> Self {
+        let memory = &mut state.memory;
+        let decision = recording::allot(pool, &seen.survey, &seen.inputs, &mut memory.allocation);
+        let observed = &seen.inputs.observed;
+        let (plan, next) =
+            sharing::plan(&pool.shape, observed, &decision, &memory.sharing, seen.now);
+        memory.sharing = next;
+        Self {
+            seen,
+            decision,
+            plan,
+        }
+    }
 }
 
 /// What a tick looks at.
@@ -132,25 +200,8 @@ struct Seen {
     /// When the scrapes that this tick decides upon were in; `None`: a change woke it, and nothing was read.
     read: Option<Instant>,
     now: Duration,
-}
-
-/// The turn of a plan that takes something where other pools could take the same; held until its writes are made.
-async fn turn<'a>(
-    shared: &'a Shared,
-    pool: &ValidPool,
-    seen: &Seen,
-    plan: &Plan,
-) -> Option<MutexGuard<'a, ()>> {
-    let takes = |step: &Step| match step {
-        Step::Scale { from, to, .. } => to > from,
-        Step::Retarget { .. } => true,
-        Step::Remember { .. } | Step::Forget { .. } => false,
-    };
-    if !plan.steps.iter().any(takes) || !pool.may_write() || !shared.writer.leads() {
-        return None;
-    }
-    promises::of_neighbours(pool, &seen.view, &shared.caches, &shared.claims)?;
-    Some(shared.claims.turn().await)
+    /// The state of the caches.
+    changes: u64,
 }
 
 async fn observe(shared: &Shared, pool: &ValidPool, state: &mut State, scrape: bool) -> Seen {
@@ -161,25 +212,20 @@ async fn observe(shared: &Shared, pool: &ValidPool, state: &mut State, scrape: b
         at = read(shared, pool, &view, &mut state.readings).await;
     }
     // The scrape took time: what is decided upon is the cluster as it is after it.
-    let when = Looked {
-        read: at,
-        now: shared.clock.now(),
-        in_turn: false,
-    };
-    look(shared, pool, state, when)
+    let now = shared.clock.now();
+    look(shared, pool, state, at, now, Sizes::new())
 }
 
-/// When, and for what, the cluster is looked at.
-struct Looked {
+/// The cluster as it is, and what is known of the load. `promised`: what is free and promised to others.
+fn look(
+    shared: &Shared,
+    pool: &ValidPool,
+    state: &mut State,
     read: Option<Instant>,
     now: Duration,
-    /// To take what is free: what is promised to other pools is not.
-    in_turn: bool,
-}
-
-/// The cluster as it is, and what is known of the load.
-fn look(shared: &Shared, pool: &ValidPool, state: &mut State, when: Looked) -> Seen {
-    let Looked { read, now, in_turn } = when;
+    promised: Sizes,
+) -> Seen {
+    let changes = changes(shared);
     let mut view = view(pool, &shared.caches, &shared.claims);
     state.short.note(pool, &mut view, now);
     learn_lag(&view, pool, state);
@@ -194,10 +240,7 @@ fn look(shared: &Shared, pool: &ValidPool, state: &mut State, when: Looked) -> S
             .map(|p| p.backlog)
     };
     let mut observed = view.observed(pool, &shared.caches, load);
-    if in_turn {
-        let promised = promises::of_neighbours(pool, &view, &shared.caches, &shared.claims);
-        observed.promised = promised.unwrap_or_default();
-    }
+    observed.promised = promised;
     let survey = sharing::survey(&pool.shape, &observed);
     let window = pool.policy.window(pace, pool.interval);
     let raised = |signal: &AgentSignal| falls_back(pool, signal);
@@ -224,7 +267,15 @@ fn look(shared: &Shared, pool: &ValidPool, state: &mut State, when: Looked) -> S
         outage: state.readings.outage(),
         read,
         now,
+        changes,
     }
+}
+
+/// Counts up with every change in the caches that a plan is made from.
+fn changes(shared: &Shared) -> u64 {
+    let caches = &shared.caches;
+    let workloads = caches.deployments.changes() + caches.stateful_sets.changes();
+    caches.nodes.changes() + caches.pods.changes() + workloads
 }
 
 /// One round of readings, from wherever the pool's signals come; says when they were in, if anything was due.
@@ -281,24 +332,14 @@ fn startup(created: Timestamp, ready: Timestamp, since: Timestamp) -> Option<Dur
     Some(startup.min(LONGEST_STARTUP))
 }
 
-/// The shares and the steps towards them.
-fn decide(pool: &ValidPool, seen: &Seen, state: &mut State) -> (Vec<Allotment>, Plan) {
-    let memory = &mut state.memory;
-    let decision = recording::allot(pool, &seen.survey, &seen.inputs, &mut memory.allocation);
-    let observed = &seen.inputs.observed;
-    let (plan, next) = sharing::plan(&pool.shape, observed, &decision, &memory.sharing, seen.now);
-    memory.sharing = next;
-    (decision, plan)
-}
-
-fn count(shared: &Shared, decision: &[Allotment], plan: &Plan) {
+fn count(shared: &Shared, round: &Round) {
     if !shared.writer.leads() {
         return; // A follower's decisions are nobody's: counted, they would double the leader's.
     }
-    for allotment in decision {
+    for allotment in &round.decision {
         shared.metrics.count_decision(allotment.reason);
     }
-    for hold in plan.holds.iter().flatten() {
+    for hold in round.plan.holds.iter().flatten() {
         shared.metrics.count_hold(hold.reason);
     }
 }

@@ -1,11 +1,9 @@
 //! What a tick decided goes into the recording, when there is one.
 
-use super::{Seen, State};
-use crate::allocation::Allotment;
+use super::{Round, State};
 use crate::api::AgentPool;
 use crate::controller::shared::Shared;
 use crate::recording::{Memory, Output, Pool};
-use crate::sharing::Plan;
 use crate::telemetry::Taken;
 use std::sync::Arc;
 
@@ -32,36 +30,28 @@ impl Recorded {
     }
 }
 
-/// What the pool remembers before it decides, when that is to be recorded.
-pub(super) fn before(shared: &Shared, state: &State) -> Option<Memory> {
-    let is_recorded = shared.recorder.is_some() && shared.writer.leads();
-    is_recorded.then(|| state.memory.clone())
-}
-
-/// Records a decision: of the leader, whose decisions are carried out.
+/// Records a decision: of the leader, whose decisions are carried out. `memory` is what the pool remembered before.
 pub(super) fn record(
     shared: &Shared,
     object: &AgentPool,
-    seen: &Seen,
-    before: Option<Memory>,
-    decision: &[Allotment],
-    plan: &Plan,
+    round: &Round,
+    memory: Memory,
     state: &mut State,
 ) {
     let number = state.recorded.decisions;
     state.recorded.decisions = number.saturating_add(1);
-    let (Some(recorder), Some(memory)) = (&shared.recorder, before) else {
+    let Some(recorder) = shared.recorder.as_ref().filter(|_| shared.writer.leads()) else {
         return;
     };
     recorder.record(Taken {
         pool: state.recorded.pool(object, shared.nodes_hidden()),
         number,
         wall: jiff::Timestamp::now(),
-        inputs: seen.inputs.clone(),
+        inputs: round.seen.inputs.clone(),
         memory,
         output: Output {
-            allotments: decision.to_vec(),
-            plan: plan.clone(),
+            allotments: round.decision.clone(),
+            plan: round.plan.clone(),
         },
     });
 }

@@ -1,0 +1,173 @@
+//! Which replicas have no node yet, workload by workload, and whether they are the operator's doing.
+
+use crate::api::WorkloadKind;
+use crate::controller::cache::{Caches, WorkloadRecord};
+use crate::controller::claims::{Claim, Claims, Workload};
+use crate::controller::cut::begun;
+use crate::controller::write::{GPU_MANAGER, REPLICAS_MANAGER};
+use crate::sharing::Restore;
+use crate::units::GpuResource;
+use std::collections::BTreeMap;
+
+/// What a workload is still to get of one resource.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Due {
+    /// The workload.
+    pub workload: Workload,
+    /// Who holds it; `None`: no pool names it.
+    pub claim: Option<Claim>,
+    /// What its replicas ask for.
+    pub resource: GpuResource,
+    /// How many of it one replica asks for; at least 1.
+    pub size: u32,
+    /// How many its pods have.
+    pub bound: u32,
+    /// How many are still to come; at least 1.
+    pub units: u32,
+    /// Of those, how many pods ask for that the scheduler has found no node for.
+    pub unschedulable: u32,
+    /// A swap has stopped the workload: it is to come up on what it had or on what it was to have.
+    pub cut: bool,
+    /// The operator has asked for them, and who it asked for may still write; or a swap was cut. What somebody else asks for counts
+    /// only as far as it did before.
+    pub ours: bool,
+}
+
+impl Due {
+    /// Who is to get it, for people.
+    pub fn name(&self) -> String {
+        match &self.claim {
+            Some(claim) => format!("{}/{}", claim.pool, claim.agent),
+            None => {
+                let (namespace, kind, name) = &self.workload;
+                format!("{kind:?} {namespace}/{name}, which no pool names any more")
+            }
+        }
+    }
+}
+
+/// What every workload of the cluster is still to get. One pass over the workloads; the pods of each are found by their labels.
+pub fn all(caches: &Caches, claims: &Claims) -> Vec<Due> {
+    let held = claims.held();
+    let mut found = Vec::new();
+    for kind in [WorkloadKind::Deployment, WorkloadKind::StatefulSet] {
+        for ((namespace, name), record) in caches.workloads(kind).all() {
+            let workload = (namespace, kind, name);
+            let claim = held.get(&workload);
+            let may_write = claim.is_none_or(|claim| claims.writes(claim.uid()));
+            found.extend(of(caches, &workload, &record, claim, may_write));
+        }
+    }
+    found
+}
+
+/// What one workload is still to get, if its pods can be created at all.
+fn of(
+    caches: &Caches,
+    workload: &Workload,
+    record: &WorkloadRecord,
+    claim: Option<&Claim>,
+    may_write: bool,
+) -> Vec<Due> {
+    let restore = stopped(record);
+    if record.failure.is_some() || (record.replicas == 0 && restore.is_none()) {
+        return Vec::new();
+    }
+    let most = claim.map_or(u32::MAX, |claim| claim.max);
+    let wanted = match &restore {
+        None => sizes(record)
+            .into_iter()
+            .map(|(resource, size)| (resource, (size, record.replicas.min(most))))
+            .collect(),
+        Some(restore) => {
+            // It comes up on the one side or on the other, whichever is free first.
+            let size = sizes(record).into_values().max().unwrap_or(1);
+            let sides = [
+                (&restore.from, restore.replicas),
+                (&restore.to, restore.to_replicas),
+            ];
+            let side = |(side, replicas): (&String, u32)| {
+                let resource = GpuResource::parse(side).ok()?;
+                Some((resource, (size, replicas.clamp(1, most.max(1)))))
+            };
+            sides
+                .into_iter()
+                .filter_map(side)
+                .collect::<BTreeMap<_, _>>()
+        }
+    };
+    // A note alone says nothing: whoever may write the workload may write that. Who was stopped by a swap has replicas that are ours.
+    let ours = is_written(record) && (may_write || restore.is_some());
+    let wanted = wanted.into_iter();
+    wanted
+        .filter_map(|(resource, (size, replicas))| {
+            let pods = held(caches, workload, record, &resource, restore.is_some());
+            let units = replicas.saturating_mul(size).saturating_sub(pods.bound);
+            (units > 0).then(|| Due {
+                workload: workload.clone(),
+                claim: claim.cloned(),
+                resource,
+                size,
+                bound: pods.bound,
+                units,
+                unschedulable: pods.unschedulable,
+                cut: restore.is_some(),
+                ours,
+            })
+        })
+        .collect()
+}
+
+/// The swap that has stopped the workload altogether, while it has not ended.
+pub(super) fn stopped(record: &WorkloadRecord) -> Option<Restore> {
+    begun(record).filter(|_| record.replicas == 0)
+}
+
+/// What a replica of the workload asks for, resource by resource.
+pub(super) fn sizes(record: &WorkloadRecord) -> BTreeMap<GpuResource, u32> {
+    let mut sizes = BTreeMap::new();
+    for container in &record.containers {
+        crate::controller::cache::add(&mut sizes, &container.gpus());
+    }
+    sizes.retain(|_, size| *size > 0);
+    sizes
+}
+
+/// Whether replicas or GPU request are as the operator has written them.
+fn is_written(record: &WorkloadRecord) -> bool {
+    record.owners.iter().any(|owner| {
+        owner.replicas && owner.manager == REPLICAS_MANAGER
+            || !owner.gpus.is_empty() && owner.manager == GPU_MANAGER
+    })
+}
+
+/// What a workload's pods have and ask for of a resource.
+#[derive(Debug, Default)]
+pub(super) struct Pods {
+    /// Held by pods with a node.
+    pub bound: u32,
+    /// Asked for by pods that the scheduler has found no node for.
+    unschedulable: u32,
+}
+
+/// Counts them. `leaving`: pods on their way out count as well, because what they hold is what the workload is to come back to.
+pub(super) fn held(
+    caches: &Caches,
+    (namespace, ..): &Workload,
+    record: &WorkloadRecord,
+    resource: &GpuResource,
+    leaving: bool,
+) -> Pods {
+    let mut pods = Pods::default();
+    for (_, pod) in caches.pods_of(namespace, record) {
+        let asked = pod.requests.get(resource).copied().unwrap_or(0);
+        let counts = leaving || !pod.deleting;
+        let sum = match &pod.node {
+            Some(_) if counts => &mut pods.bound,
+            None if !pod.deleting && pod.unschedulable_since.is_some() => &mut pods.unschedulable,
+            _ => continue,
+        };
+        *sum = sum.saturating_add(asked);
+    }
+    pods
+}

@@ -1,0 +1,59 @@
+//! How long a promise holds others off. What could have been taken all the time and was not is not believed for ever: the pods may have an
+//! affinity that no node meets, or a quota of nothing.
+
+use super::due::Due;
+use std::time::Duration;
+
+/// So long is a promise believed while it could be kept. A scheduler that is well binds a pod within seconds.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+/// So long where the scheduler says of the pods that no node can take them. It tries again within ten seconds when something becomes free.
+pub const REFUSED: Duration = Duration::from_secs(15);
+
+/// What is known of the promise of one resource to one workload.
+#[derive(Debug, Default)]
+pub struct Patience {
+    /// Units that its pods had when it was last looked at.
+    bound: u32,
+    /// Units that were promised by ourselves.
+    units: u32,
+    /// How long it could have been kept since a pod of it was bound last. New writes do not start it anew: a pool whose load jumps up
+    /// and down would be believed for ever.
+    open: Duration,
+    /// When it was looked at last, if it could be kept then.
+    since: Option<Duration>,
+}
+
+impl Patience {
+    /// How much of what is due holds others off now. `open`: it could be kept now.
+    pub fn of(&mut self, due: &Due, open: bool, now: Duration) -> u32 {
+        if due.bound > self.bound {
+            self.open = Duration::ZERO;
+            self.since = None;
+        }
+        self.bound = due.bound;
+        self.units = match due.ours {
+            true => due.units,
+            false => self.units.min(due.units),
+        };
+        if open {
+            let before = self.since.replace(now).unwrap_or(now);
+            self.open = self.open.saturating_add(now.saturating_sub(before));
+        } else {
+            self.since = None;
+        }
+        let refused = match self.open >= REFUSED {
+            true => due.unschedulable,
+            false => 0,
+        };
+        match self.open >= PATIENCE {
+            true => 0,
+            false => self.units.saturating_sub(refused),
+        }
+    }
+
+    /// Nothing is due now.
+    pub fn rest(&mut self) {
+        self.since = None;
+        self.units = 0;
+    }
+}

@@ -1,0 +1,330 @@
+#![allow(clippy::unwrap_used)]
+
+use super::super::fixtures::{NAMESPACE, caches, deployment, node, object, pod, pool, whole};
+use super::super::observe::view;
+use super::*;
+use crate::api::{AgentPool, WorkloadKind, annotations};
+use crate::sharing::{Hold, Quantum};
+use crate::units::MilliGpus;
+use jiff::Timestamp;
+use serde_json::json;
+
+const SMALL: &str = "nvidia.com/mig-2g.20gb";
+const LARGE: &str = "nvidia.com/mig-3g.40gb";
+
+/// A Deployment whose replicas the operator has set.
+fn written(name: &str, replicas: u32) -> WorkloadRecord {
+    deployment(name, 1, json!([])).scaled(replicas)
+}
+
+/// A cluster as the pool `ours`, with the agent `a`, finds it.
+struct World {
+    ours: ValidPool,
+    caches: Caches,
+    claims: Claims,
+    promises: Promises,
+}
+
+impl World {
+    /// One node with eight GPUs; the pools may write.
+    fn new(
+        pools: &[&AgentPool],
+        workloads: &[(&str, WorkloadRecord)],
+        pods: &[(&str, &str)],
+    ) -> Self {
+        let own = object("ours", "WholeGPU", &["a"]);
+        let world = Self {
+            ours: pool("ours", "WholeGPU", &["a"]),
+            caches: caches(&[("gpu", whole(8))], workloads, pods),
+            claims: Claims::default(),
+            promises: Promises::default(),
+        };
+        let all = pools.iter().copied().chain([&own]);
+        world.claims.replace(all, &BTreeSet::new());
+        for pool in pools {
+            let uid = pool.metadata.uid.as_ref().unwrap();
+            world.claims.note(uid, true);
+        }
+        world
+    }
+
+    fn promised(&self, seconds: u64) -> Promised {
+        let view = view(&self.ours, &self.caches, &self.claims);
+        let now = Duration::from_secs(seconds);
+        self.promises
+            .to_others(&self.ours, &view, &self.caches, &self.claims, now)
+    }
+
+    /// Whole GPUs that are promised to others.
+    fn gpus(&self, seconds: u64) -> u64 {
+        let sizes = self.promised(seconds).sizes;
+        let of = sizes.get(&GpuResource::whole()).into_iter().flatten();
+        of.map(|(size, n)| u64::from(*size) * n).sum()
+    }
+
+    fn put(&self, name: &str, version: u64, record: WorkloadRecord) {
+        let key = (NAMESPACE.to_owned(), name.to_owned());
+        self.caches.deployments.put(key, version, record);
+    }
+
+    fn pod(&self, name: &str, record: crate::controller::cache::PodRecord) {
+        let key = (NAMESPACE.to_owned(), name.to_owned());
+        let version = self.caches.pods.changes() + 10;
+        self.caches.pods.put(key, version, record);
+    }
+}
+
+fn theirs() -> AgentPool {
+    object("theirs", "WholeGPU", &["b"])
+}
+
+#[test]
+fn replicas_of_a_pool_on_the_same_nodes_count_until_they_are_bound_and_others_never() {
+    let mut elsewhere = object("elsewhere", "WholeGPU", &["c"]);
+    let label = ("zone".to_owned(), "b".to_owned());
+    elsewhere.spec.devices[0].node_selector = [label].into();
+    let workloads = ["a", "b", "c"].map(|name| (name, written(name, 3)));
+    let world = |pools: &[&AgentPool]| World::new(pools, &workloads, &[("b", "gpu")]);
+    let own_and_elsewhere = world(&[&elsewhere, &object("x", "WholeGPU", &["b"])]);
+    own_and_elsewhere.claims.note("x", false);
+    assert_eq!(own_and_elsewhere.gpus(0), 0);
+    let with_neighbour = world(&[&elsewhere, &theirs()]);
+    let two_of_three = [(GpuResource::whole(), [(1, 2)].into())];
+    assert_eq!(with_neighbour.promised(0).sizes, two_of_three.into());
+}
+
+#[test]
+fn what_the_operator_did_not_ask_for_or_an_agent_may_not_have_is_promised_to_nobody() {
+    let of = |record: WorkloadRecord, may_write: bool| {
+        let world = World::new(&[&theirs()], &[("b", record)], &[]);
+        world.claims.note("theirs", may_write);
+        world.gpus(0)
+    };
+    let users = deployment("b", 1000, json!([]));
+    assert_eq!(of(users, true), 0, "its owner wrote it");
+    assert_eq!(of(written("b", 1000), false), 0, "Observe, paused, invalid");
+    assert_eq!(of(written("b", 1000), true), 8, "the agent's maximum");
+    let mut refused = written("b", 3);
+    refused.failure = Some("exceeded quota".to_owned());
+    assert_eq!(of(refused, true), 0, "a quota");
+}
+
+#[test]
+fn a_promise_that_is_not_kept_although_it_could_be_ends_after_a_minute_until_a_pod_is_bound() {
+    let world = World::new(&[&theirs()], &[("b", written("b", 2))], &[]);
+    for seconds in 0..60 {
+        assert_eq!(world.gpus(seconds), 2, "after {seconds} s");
+    }
+    assert_eq!(world.gpus(60), 0);
+    world.put("b", 2, written("b", 0));
+    assert_eq!(world.gpus(61), 0);
+    world.put("b", 3, written("b", 3));
+    assert_eq!(world.gpus(62), 0, "a new write is no reason to believe it");
+    world.pod("b-0", pod("b", "gpu"));
+    assert_eq!(world.gpus(63), 2, "one was bound: it can be kept");
+}
+
+#[test]
+fn a_promise_for_which_nothing_is_free_waits_for_as_long_as_it_takes() {
+    let world = World::new(&[&theirs()], &[("b", written("b", 2))], &[]);
+    let full = ["x"; 8].map(|app| pod(app, "gpu"));
+    for (i, pod) in full.into_iter().enumerate() {
+        world.pod(&format!("x-{i}"), pod);
+    }
+    for seconds in [0, 100, 1000] {
+        assert_eq!(world.gpus(seconds), 2);
+    }
+}
+
+#[test]
+fn pods_that_the_scheduler_finds_no_node_for_hold_nobody_off_for_longer_than_it_takes_to_try_again()
+{
+    let world = World::new(&[&theirs()], &[("b", written("b", 2))], &[]);
+    let mut stuck = pod("b", "gpu");
+    stuck.node = None;
+    stuck.unschedulable_since = Some(Timestamp::UNIX_EPOCH);
+    world.pod("b-0", stuck);
+    assert_eq!(world.gpus(0), 2);
+    assert_eq!(world.gpus(14), 2);
+    assert_eq!(world.gpus(15), 1, "the other pod may have a node yet");
+}
+
+#[test]
+fn a_pool_that_is_paused_keeps_what_it_was_promised_before_and_gets_no_more() {
+    let world = World::new(&[&theirs()], &[("b", written("b", 2))], &[]);
+    assert_eq!(world.gpus(0), 2);
+    world.claims.note("theirs", false);
+    world.put("b", 2, written("b", 5));
+    assert_eq!(world.gpus(1), 2);
+    assert_eq!(world.gpus(60), 0);
+}
+
+/// A Deployment that a swap has stopped between the large and the small instance.
+fn cut(name: &str) -> WorkloadRecord {
+    let mut record = written(name, 0);
+    let note = json!({ "replicas": 1, "from": LARGE, "to": SMALL, "toReplicas": 2 });
+    let note = (annotations::RESTORE.to_owned(), note.to_string());
+    record.notes.extend([note]);
+    let limit = (GpuResource::parse(LARGE).unwrap(), 1);
+    record.containers[0].limits = [limit].into();
+    record
+}
+
+#[test]
+fn both_sides_of_a_swap_that_was_cut_are_promised_whatever_the_mode_of_its_pool() {
+    let both: Sizes = [(SMALL, 2), (LARGE, 1)]
+        .map(|(name, n)| (GpuResource::parse(name).unwrap(), [(1, n)].into()))
+        .into();
+    let world = World::new(&[&theirs()], &[("b", cut("b"))], &[]);
+    world.claims.note("theirs", false);
+    assert_eq!(world.promised(0).sizes, both);
+    let mut forged = cut("b");
+    forged.owners.clear();
+    let forged = World::new(&[&theirs()], &[("b", forged)], &[]);
+    assert!(forged.promised(0).is_empty(), "anybody may write a note");
+    // While a pod of it holds the large instance still, that is not free anyhow.
+    let mut leaving = pod("b", "gpu");
+    leaving.deleting = true;
+    leaving.requests = [(GpuResource::parse(LARGE).unwrap(), 1)].into();
+    world.pod("b-0", leaving);
+    let sizes = world.promised(1).sizes;
+    assert_eq!(
+        sizes.keys().map(GpuResource::as_str).collect::<Vec<_>>(),
+        [SMALL]
+    );
+}
+
+#[test]
+fn of_pools_whose_agents_a_swap_has_stopped_the_oldest_is_not_held_off_by_the_others() {
+    let world = |theirs: &str| {
+        let pool = object(theirs, "WholeGPU", &["b"]);
+        let workloads = [("a", cut("a")), ("b", cut("b"))];
+        World::new(&[&pool], &workloads, &[])
+    };
+    assert!(world("younger").promised(0).is_empty());
+    assert!(!world("elder").promised(0).is_empty());
+}
+
+#[test]
+fn a_workload_that_no_pool_names_any_more_counts_for_as_long_as_it_bears_our_marks() {
+    let ours = World::new(
+        &[],
+        &[("left", written("left", 2)), ("cut", cut("cut"))],
+        &[],
+    );
+    let promised = ours.promised(0);
+    assert_eq!(promised.sizes.len(), 3, "{promised:?}");
+    let said = promised.named(&GpuResource::whole()).unwrap();
+    assert_eq!(
+        said,
+        "2 nvidia.com/gpu to Deployment n/left, which no pool names any more"
+    );
+    let mut forged = cut("x");
+    forged.owners.clear();
+    let unmarked = deployment("y", 1000, json!([]));
+    let others = World::new(&[], &[("x", forged), ("y", unmarked)], &[]);
+    assert!(others.promised(0).is_empty());
+}
+
+#[test]
+fn what_a_pool_takes_in_its_turn_is_promised_until_its_write_is_answered_or_for_a_moment_after_none()
+ {
+    let pools = [&theirs()];
+    let world = World::new(&pools, &[("b", deployment("b", 1, json!([])))], &[]);
+    let valid = ValidPool::admit(pools[0]).unwrap();
+    let steps = [Step::Scale {
+        agent: 0,
+        from: 1,
+        to: 4,
+        victims: Vec::new(),
+    }];
+    let seen = view(&valid, &world.caches, &world.claims);
+    let workload = (
+        NAMESPACE.to_owned(),
+        WorkloadKind::Deployment,
+        "b".to_owned(),
+    );
+    assert_eq!(world.gpus(0), 0);
+    let reserved = world.promises.reserve(&valid, &seen, steps.iter());
+    assert_eq!(world.gpus(0), 4);
+    world.put("b", 2, written("b", 4));
+    assert_eq!(world.gpus(1), 4, "not twice");
+    drop(reserved);
+    assert_eq!(world.gpus(1), 4, "the workload says it now");
+    world.put("b", 3, deployment("b", 0, json!([])));
+    let reserved = world.promises.reserve(&valid, &seen, steps.iter());
+    reserved.unsure(&workload, Duration::from_secs(2));
+    drop(reserved);
+    assert_eq!((world.gpus(11), world.gpus(12)), (4, 0));
+}
+
+#[test]
+fn a_retarget_promises_the_new_resource_to_every_replica() {
+    let pools = [&theirs()];
+    let world = World::new(&pools, &[("b", deployment("b", 2, json!([])))], &[]);
+    let valid = ValidPool::admit(pools[0]).unwrap();
+    let small = GpuResource::parse(SMALL).unwrap();
+    let steps = [Step::Retarget {
+        agent: 0,
+        remove: BTreeMap::new(),
+        resource: small.clone(),
+        count: 1,
+    }];
+    let seen = view(&valid, &world.caches, &world.claims);
+    let _reserved = world.promises.reserve(&valid, &seen, steps.iter());
+    assert_eq!(world.promised(0).sizes, [(small, [(1, 2)].into())].into());
+}
+
+#[test]
+fn a_hold_says_to_whom_what_is_waited_for_is_promised() {
+    let world = World::new(&[&theirs()], &[("b", written("b", 2))], &[]);
+    let hold = |reason| {
+        Some(Hold {
+            reason,
+            message: "no room".to_owned(),
+        })
+    };
+    let quantum = Some(Quantum {
+        replicas: 2,
+        resource: GpuResource::whole(),
+        count: 1,
+        share: MilliGpus::ONE,
+    });
+    let mut plan = Plan {
+        holds: vec![
+            hold(HoldReason::WaitingForCapacity),
+            hold(HoldReason::Stabilizing),
+        ],
+        quanta: vec![quantum.clone(), quantum],
+        ..Plan::default()
+    };
+    world.promised(0).explain(&mut plan);
+    let said: Vec<String> = plan
+        .holds
+        .into_iter()
+        .flatten()
+        .map(|h| h.message)
+        .collect();
+    let promised = "no room; promised to others: 2 nvidia.com/gpu to n/theirs/b";
+    assert_eq!(said, [promised, "no room"]);
+}
+
+#[test]
+fn what_is_due_is_counted_anew_only_when_something_has_changed() {
+    let world = World::new(&[&theirs()], &[("b", written("b", 2))], &[]);
+    let counted = || {
+        world.promised(0);
+        let known = world.promises.lock();
+        Arc::as_ptr(&known.counted.as_ref().unwrap().1)
+    };
+    let first = counted();
+    assert_eq!(counted(), first);
+    let label = node(json!({}), json!({ "nvidia.com/gpu": "8" }), json!([]));
+    let key = (String::new(), "other".to_owned());
+    world.caches.nodes.put(key, 1, label);
+    assert_eq!(counted(), first, "nodes do not matter");
+    let before = world.promises.lock().counted.clone();
+    world.put("b", 2, written("b", 3));
+    assert_ne!(counted(), first);
+    drop(before);
+}

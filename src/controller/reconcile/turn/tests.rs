@@ -1,0 +1,275 @@
+#![allow(clippy::unwrap_used)]
+
+use super::super::{Current, State, reconcile};
+use crate::api::annotations::{PAUSED, RESTORE};
+use crate::api::{AgentPool, ValidPool};
+use crate::controller::claims::Claims;
+use crate::controller::config::{PodIdentity, RunConfig, Scope, ScrapeLimits};
+use crate::controller::events::events;
+use crate::controller::fixtures::{NAMESPACE, caches, deployment, object, whole};
+use crate::controller::leadership::LeaderState;
+use crate::controller::promises::Promises;
+use crate::controller::shared::{Bells, Shared};
+use crate::controller::write::Writer;
+use crate::signals::Clock;
+use crate::signals::scrape::{Limits, Scraper};
+use crate::telemetry::{Health, Metrics};
+use kube::runtime::events::{Recorder, Reporter};
+use serde_json::json;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+/// Bound of one call to the API server.
+const TIMEOUT: Duration = Duration::from_secs(2);
+
+/// An API server that carries out what it is asked for, but gives no answer to writes of replicas of the workloads that `hangs` names.
+struct Server {
+    url: String,
+    seen: Arc<Mutex<Vec<(String, String)>>>,
+}
+
+impl Server {
+    async fn start(hangs: &'static [&'static str]) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let seen: Arc<Mutex<Vec<(String, String)>>> = Arc::default();
+        let log = seen.clone();
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                tokio::spawn(serve(stream, log.clone(), hangs));
+            }
+        });
+        Self { url, seen }
+    }
+
+    /// Names of the Deployments whose replicas were asked to change, in order.
+    fn scaled(&self) -> Vec<String> {
+        let seen = self.seen.lock().unwrap();
+        let scaled = seen.iter().filter_map(|(path, _)| workload_of(path));
+        scaled.map(str::to_owned).collect()
+    }
+
+    /// The statuses that pools were given.
+    fn said(&self) -> String {
+        let seen = self.seen.lock().unwrap();
+        let said = seen
+            .iter()
+            .filter(|(path, _)| path.contains("/agentpools/"));
+        said.map(|(_, body)| body.as_str()).collect()
+    }
+}
+
+fn workload_of(path: &str) -> Option<&str> {
+    path.split("/deployments/").nth(1)?.split("/scale").next()
+}
+
+async fn serve(
+    mut stream: TcpStream,
+    log: Arc<Mutex<Vec<(String, String)>>>,
+    hangs: &[&str],
+) -> Option<()> {
+    loop {
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            head.push(stream.read_u8().await.ok()?);
+        }
+        let head = String::from_utf8(head).ok()?;
+        let length = head.lines().find_map(|line| {
+            let line = line.to_ascii_lowercase();
+            line.strip_prefix("content-length:")?.trim().parse().ok()
+        });
+        let mut body = vec![0; length.unwrap_or(0)];
+        stream.read_exact(&mut body).await.ok()?;
+        let path = head.split(' ').nth(1)?.to_owned();
+        log.lock()
+            .unwrap()
+            .push((path.clone(), String::from_utf8(body).ok()?));
+        if workload_of(&path).is_some_and(|name| hangs.contains(&name)) {
+            return std::future::pending().await;
+        }
+        let answer = json!({
+            "apiVersion": "autoscaling/v1", "kind": "Scale", "metadata": { "resourceVersion": "7" }, "spec": {}
+        });
+        let answer = match workload_of(&path) {
+            Some(_) => answer.to_string(),
+            None => json!(object("any", "WholeGPU", &["a"])).to_string(),
+        };
+        let head = format!(
+            "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
+            answer.len()
+        );
+        stream.write_all((head + &answer).as_bytes()).await.ok()?;
+    }
+}
+
+/// A cluster with one node of so many GPUs, and Deployments that a swap has stopped and that their pools are to bring up to one replica,
+/// whatever their load is.
+fn stage(server: &Server, gpus: u32, workloads: &[&str], pools: &[&AgentPool]) -> Shared {
+    let workloads: Vec<_> = workloads
+        .iter()
+        .map(|name| {
+            let gpu = "nvidia.com/gpu";
+            let note = json!({ "replicas": 1, "from": gpu, "to": gpu, "toReplicas": 1 });
+            let mut record = deployment(name, 0, json!([]));
+            record.notes.insert(RESTORE.to_owned(), note.to_string());
+            (*name, record)
+        })
+        .collect();
+    let uri = server.url.parse().unwrap();
+    let mut config = kube::Config::new(uri);
+    config.default_retry = false;
+    let client = kube::Client::try_from(config).unwrap();
+    let (metrics, health, clock) = (Metrics::new(), Health::new(), Clock::start());
+    let leader = watch::channel(LeaderState::Unopposed).1;
+    let scrape = ScrapeLimits {
+        concurrency: 4,
+        timeout: Duration::from_millis(100),
+        max_bytes: 1 << 16,
+    };
+    let reporter = Reporter {
+        controller: "agentpool".into(),
+        instance: None,
+    };
+    let recorder = Recorder::new(client.clone(), reporter);
+    let claims = Claims::default();
+    claims.replace(pools.iter().copied(), &BTreeSet::new());
+    Shared {
+        config: RunConfig {
+            scope: Scope::Cluster,
+            metric_sources: BTreeMap::new(),
+            listen: ([127, 0, 0, 1], 0).into(),
+            scrape,
+            api_timeout: TIMEOUT,
+            pod: PodIdentity::default(),
+            record: None,
+            election: None,
+        },
+        caches: Arc::new(caches(&[("gpu", whole(gpus))], &workloads, &[])),
+        claims,
+        promises: Promises::default(),
+        writer: Writer::new(client, leader, health.clone(), metrics.clone(), TIMEOUT),
+        scraper: Scraper::new(
+            Limits::shared(scrape.concurrency, scrape.timeout, scrape.max_bytes),
+            clock,
+        ),
+        sources: BTreeMap::new(),
+        clock,
+        events: events(recorder, metrics.clone(), TIMEOUT).0,
+        metrics,
+        recorder: None,
+        health,
+        stop: CancellationToken::new(),
+        pools_listed: AtomicBool::new(true),
+        bells: Bells::default(),
+    }
+}
+
+/// One tick of a pool that nobody changes.
+async fn tick(shared: &Shared, pool: &AgentPool, state: &mut State) {
+    let (_sender, now) = watch::channel(Arc::new(pool.clone()));
+    let current = Current {
+        begun: pool,
+        now: &now,
+    };
+    reconcile(shared, current, state, false).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_does_not_get_its_turn_goes_on_within_a_tick_and_says_so_and_tries_again() {
+    let server = Server::start(&[]).await;
+    let pool = object("p", "WholeGPU", &["a"]);
+    let shared = stage(&server, 4, &["a"], &[&pool]);
+    let mut state = State::default();
+    let others = shared.claims.turn().await;
+    let start = Instant::now();
+    tick(&shared, &pool, &mut state).await;
+    let interval = ValidPool::admit(&pool).unwrap().interval;
+    assert!(start.elapsed() < interval, "{:?}", start.elapsed());
+    assert_eq!(server.scaled(), [""; 0]);
+    let said = server.said();
+    assert!(said.contains("at the next tick: somebody else"), "{said}");
+    drop(others);
+    tick(&shared, &pool, &mut state).await;
+    assert_eq!(server.scaled(), ["a"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn while_a_write_of_one_pool_gets_no_answer_another_takes_what_the_first_has_not_reserved() {
+    let server = Server::start(&["slow"]).await;
+    let slow = object("first", "WholeGPU", &["slow"]);
+    let quick = object("second", "WholeGPU", &["one", "two"]);
+    let workloads = ["slow", "one", "two"];
+    let shared = stage(&server, 2, &workloads, &[&slow, &quick]);
+    let mut state = State::default();
+    let start = Instant::now();
+    let (mut waiting, mut others) = (State::default(), 0);
+    tokio::join!(tick(&shared, &slow, &mut waiting), async {
+        while server.scaled().is_empty() && start.elapsed() < TIMEOUT {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        tick(&shared, &quick, &mut state).await;
+        assert!(start.elapsed() < TIMEOUT, "{:?}", start.elapsed());
+        others = server.scaled().len() - 1;
+    });
+    assert_eq!(others, 1, "one of two GPUs is about to be the slow pool's");
+    let said = server.said();
+    assert!(said.contains("1 nvidia.com/gpu to n/first/slow"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_first_write_without_an_answer_is_the_last_of_what_a_tick_takes_and_of_a_while() {
+    let server = Server::start(&["a", "b", "c"]).await;
+    let pool = object("p", "WholeGPU", &["a", "b", "c"]);
+    let shared = stage(&server, 4, &["a", "b", "c"], &[&pool]);
+    let mut state = State::default();
+    tick(&shared, &pool, &mut state).await;
+    assert_eq!(server.scaled(), ["a"]);
+    // Status is written anew only by a pool that has not just written one.
+    let mut state = State {
+        turns: state.turns,
+        ..State::default()
+    };
+    tick(&shared, &pool, &mut state).await;
+    assert_eq!(server.scaled(), ["a"], "it pauses");
+    let said = server.said();
+    assert!(said.contains("follows a write without an answer"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pool_that_is_paused_while_it_waits_for_its_turn_writes_nothing() {
+    let server = Server::start(&[]).await;
+    let pool = object("p", "WholeGPU", &["a"]);
+    let shared = stage(&server, 4, &["a"], &[&pool]);
+    let (sender, now) = watch::channel(Arc::new(pool.clone()));
+    let current = Current {
+        begun: &pool,
+        now: &now,
+    };
+    let mut state = State::default();
+    let others = shared.claims.turn().await;
+    tokio::join!(reconcile(&shared, current, &mut state, false), async {
+        // The tick waits now: nothing in it but the turn does before its first write.
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        let mut paused = pool.clone();
+        let annotations = paused.metadata.annotations.get_or_insert_default();
+        annotations.insert(PAUSED.to_owned(), "true".to_owned());
+        sender.send_replace(Arc::new(paused));
+        drop(others);
+    });
+    assert_eq!(server.scaled(), [""; 0]);
+    assert_eq!(
+        shared
+            .caches
+            .deployments
+            .get(NAMESPACE, "a")
+            .unwrap()
+            .replicas,
+        0
+    );
+}
