@@ -386,7 +386,7 @@ fn cut_in(caches: &Caches, claims: &Claims, pool: &AgentPool) -> Option<String> 
         let (kind, name) = (workload.kind, &workload.name);
         let held = claims.holds(uid, namespace, kind, name);
         let record = caches.workloads(kind).get(namespace, name);
-        let restore = cut(&*record.filter(|_| held)?)?;
+        let restore = cut(&*record.filter(|record| held && record.replicas == 0)?)?;
         Some(outcome::cut(&format!("{kind:?} {name}"), &restore))
     });
     let stopped: Vec<String> = stopped.collect();
