@@ -50,19 +50,16 @@ impl Bounds {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::super::bench::{HOLD, Job, PROPORTIONAL, all, each, mean, ratio};
+    use super::super::exponent;
     use super::super::scenes::{EVEN, Pool, UNEVEN, one_gpu, scenario};
     use super::super::waves::turns;
     use super::*;
 
     /// Bounds and what comes of a split in proportion, of a load that never changes.
-    fn bounded(model: &'static str, split: [f64; 4]) -> (Bounds, f64) {
+    fn bounded(pool: &Pool, split: [f64; 4]) -> (Bounds, f64) {
         let settings = Settings { seeds: 3 };
-        let pool = Pool {
-            model,
-            ..Pool::default()
-        };
         let loads = turns(1e6, 1000.0);
-        let made = scenario(&pool, loads, (0.4, split), one_gpu(0.0), 1000.0).unwrap();
+        let made = scenario(pool, loads, (0.4, split), one_gpu(0.0), 1000.0).unwrap();
         let job = Job::new(made, &[HOLD, PROPORTIONAL]).unwrap();
         let runs = all(&settings, std::slice::from_ref(&job))
             .unwrap()
@@ -73,7 +70,7 @@ mod tests {
 
     #[test]
     fn no_static_split_beats_the_best_one_and_nothing_beats_the_order() {
-        let (bounds, proportional) = bounded("", UNEVEN);
+        let (bounds, proportional) = bounded(&Pool::default(), UNEVEN);
         let split = bounds.split.unwrap().mean;
         assert!(split <= proportional, "{split} {proportional}");
         let sharing = bounds.sharing.unwrap().mean;
@@ -83,7 +80,7 @@ mod tests {
 
     #[test]
     fn where_the_order_bounds_nothing_there_is_no_figure() {
-        let (bounds, _) = bounded(", speedExponent: \"0.5\"", EVEN);
+        let (bounds, _) = bounded(&exponent::pool(), EVEN);
         assert!(bounds.split.is_some() && bounds.order.is_none());
     }
 }

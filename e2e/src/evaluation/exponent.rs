@@ -13,7 +13,7 @@ use anyhow::Result;
 /// b in speed = throughput · share^b. Measured under MPS: 0.3 (long decodes) to 0.7 (long prompts).
 const EXPONENT: f64 = 0.5;
 /// The same, as a model declares it.
-const DECLARED: &str = ", speedExponent: \"0.5\"";
+const DECLARED: &str = ", memoryPerReplica: 8Gi, speedExponent: \"0.5\"";
 /// What the equal split is busy for, of its time.
 const LOAD: f64 = 0.7;
 /// Of a move, in seconds.
@@ -26,13 +26,19 @@ const CASES: [(Source, &str, [f64; 4]); 4] = [
     (B, "B", UNEVEN),
 ];
 
-fn made(traces: &Traces, source: Source, split: [f64; 4]) -> Result<Scenario> {
-    let pool = Pool {
+/// A pool whose agents declare the exponent. Only parts of a GPU may have one, so that it is a pool of MIG instances; of fractions nothing
+/// else of that matters.
+pub(super) fn pool() -> Pool {
+    Pool {
+        sharing: "{type: MIG}",
         model: DECLARED,
         ..Pool::default()
-    };
+    }
+}
+
+fn made(traces: &Traces, source: Source, split: [f64; 4]) -> Result<Scenario> {
     scenario(
-        &pool,
+        &pool(),
         traces.loads(source)?,
         (LOAD * quarters(EXPONENT), split),
         one_gpu(LAG),
@@ -118,18 +124,15 @@ mod tests {
 
     #[test]
     fn the_equal_split_is_as_busy_as_with_linear_speed() {
-        let mean_of = |model: &'static str, exponent: f64| {
-            let pool = Pool {
-                model,
-                ..Pool::default()
-            };
+        let mean_of = |pool: &Pool, exponent: f64| {
             let load = (LOAD * quarters(exponent), EVEN);
-            let made = scenario(&pool, turns(1e6, 500.0), load, one_gpu(0.0), 500.0);
+            let made = scenario(pool, turns(1e6, 500.0), load, one_gpu(0.0), 500.0);
             let job = Job::new(made.unwrap(), &[HOLD]).unwrap();
             let runs = all(&Settings { seeds: 2 }, &[job]).unwrap();
             mean(&runs[0][0][0])
         };
-        let (linear, part) = (mean_of("", 1.0), mean_of(DECLARED, EXPONENT));
+        let linear = mean_of(&Pool::default(), 1.0);
+        let part = mean_of(&pool(), EXPONENT);
         assert!((part / linear - 1.0).abs() < 1e-3, "{part} {linear}");
         assert!(DECLARED.contains(&EXPONENT.to_string()));
     }
