@@ -139,6 +139,11 @@ pub(super) fn page(settings: &Settings, traces: &Traces, losses: &mut Vec<Loss>)
          proportion to an instance's multiprocessors (exponent 1), or its share to the power of 0.5. static-proportional, WVA and Dynamo \
          count whole GPUs and have no meaning here; HPA and KEDA change replicas and never the profile.",
     ));
+    page.text(
+        "The policies reckon with an agent's share as with one part of a GPU. Several instances that are each worth more than their size \
+         serve more than that, so that with exponent 0.5 and seven instances an agent the policies take a pool for overloaded that is not, \
+         and deal it out by priority. Where agents change places both are without a pod for a moment.",
+    );
     for layout in &LAYOUTS {
         page.heading(layout.words);
         let mut table = Table::new([

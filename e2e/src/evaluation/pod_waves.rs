@@ -37,7 +37,7 @@ pub(super) fn page(
     page.text(format!(
         "The same waves on {GPUS} whole GPUs, cold start {COLD_START} s: each agent in turn gets {HIGH} times its mean for a quarter of the \
          period, at least 10 periods. Nothing in the API bounds pod starts as such. What is asked here is one start an agent and \
-         stabilization window of scaleDown, {rate} an hour: a constant of this evaluation, which Balanced keeps on average only.",
+         stabilization window of scaleDown, {rate} an hour: a constant of this evaluation.",
     ));
     let mut table = Table::new([
         "<period",
