@@ -1,9 +1,9 @@
 //! Runs of many scenarios under many rules and seeds, on all cores.
 
-use agentpool::simulation::control::Rule;
+use agentpool::simulation::control::{Controller, Rule, Sight, Wish};
 use agentpool::simulation::report::{self, Block, Page};
 use agentpool::simulation::statistics::{Interval, interval, paired_ratio};
-use agentpool::simulation::{Outcome, Scenario, Sketch, run};
+use agentpool::simulation::{Dispatch, Outcome, Scenario, Sketch, run};
 use anyhow::{Context as _, Result};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -15,12 +15,33 @@ pub struct Settings {
     pub seeds: u64,
 }
 
+/// Never moves, and what everything is compared with: the equal split.
+pub const HOLD: &str = "hold";
+/// Never moves either: a split in proportion to the mean loads.
+pub const PROPORTIONAL: &str = "static-proportional";
+/// The default policy.
+pub const WATER: &str = "water-filling";
+/// The policy that holds where moving does not pay.
+pub const BALANCED: &str = "balanced";
+/// Those of AgentPool, and what they are called in the API.
+pub const OURS: [(&str, &str); 2] = [(WATER, "WaterFilling"), (BALANCED, "Balanced")];
+
 /// A scenario, and the rules that it is run under.
 pub struct Job {
     /// The scenario.
     pub scenario: Scenario,
     /// The rules; the first is what the others are compared with.
     pub rules: Vec<Rule>,
+    /// What the rules are told, where that is not so.
+    pub told: Option<Told>,
+}
+
+/// What rules are told that is not so.
+pub struct Told {
+    /// The scenario as its manifest has it.
+    pub scenario: Scenario,
+    /// The lag, in parts of the true one.
+    pub lag: f64,
 }
 
 impl Job {
@@ -33,6 +54,7 @@ impl Job {
         Ok(Self {
             scenario,
             rules: rules.collect::<Result<_, _>>()?,
+            told: None,
         })
     }
 }
@@ -48,22 +70,35 @@ pub fn all(settings: &Settings, jobs: &[Job]) -> Result<Vec<Runs>> {
     let mut tasks = Vec::new();
     for (j, job) in jobs.iter().enumerate() {
         for (r, rule) in job.rules.iter().enumerate() {
-            tasks.extend((0..settings.seeds).map(|seed| (j, r, *rule, seed + 1)));
+            tasks.extend((1..=settings.seeds).map(|seed| (j, r, *rule, seed)));
         }
     }
+    let outcomes = parallel(&tasks, |(j, _, rule, seed)| one(&jobs[*j], *rule, *seed));
+    let mut runs: Vec<Runs> = jobs
+        .iter()
+        .map(|job| vec![Vec::new(); job.rules.len()])
+        .collect();
+    for ((j, r, ..), outcome) in tasks.iter().zip(outcomes) {
+        runs[*j][*r].push(outcome?);
+    }
+    Ok(runs)
+}
+
+/// What comes of each task, in their order; done at once on all cores.
+pub fn parallel<T: Sync, R: Send>(tasks: &[T], of: impl Fn(&T) -> R + Sync) -> Vec<R> {
     let (next, done) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     std::thread::scope(|scope| {
         for _ in 0..threads {
             scope.spawn(|| {
-                while let Some(&(j, r, rule, seed)) =
-                    tasks.get(next.fetch_add(1, Ordering::Relaxed))
-                {
-                    let outcome = one(&jobs[j], rule, seed);
+                loop {
+                    let place = next.fetch_add(1, Ordering::Relaxed);
+                    let Some(task) = tasks.get(place) else { break };
+                    let result = of(task);
                     let mut done = done
                         .lock()
                         .unwrap_or_else(std::sync::PoisonError::into_inner);
-                    done.push(((j, r, seed), outcome));
+                    done.push((place, result));
                 }
             });
         }
@@ -72,26 +107,51 @@ pub fn all(settings: &Settings, jobs: &[Job]) -> Result<Vec<Runs>> {
         .into_inner()
         .unwrap_or_else(std::sync::PoisonError::into_inner);
     done.sort_by_key(|(place, _)| *place);
-    let mut runs: Vec<Runs> = jobs
-        .iter()
-        .map(|job| vec![Vec::new(); job.rules.len()])
-        .collect();
-    for ((j, r, _), outcome) in done {
-        runs[j][r].push(outcome?);
-    }
-    Ok(runs)
+    done.into_iter().map(|(_, result)| result).collect()
 }
 
 fn one(job: &Job, rule: Rule, seed: u64) -> Result<Outcome> {
-    let mut controller = rule.build(&job.scenario)?;
+    let (told, lag) = match &job.told {
+        Some(told) => (&told.scenario, told.lag),
+        None => (&job.scenario, 1.0),
+    };
+    let mut controller = Mistaken {
+        rule: rule.build(told)?,
+        lag,
+    };
     run(
         &job.scenario,
-        controller.as_mut(),
+        &mut controller,
         &rule.to_string(),
         seed,
         &mut |_| {},
     )
     .with_context(|| format!("{rule}, seed {seed}"))
+}
+
+/// A rule that takes the lag for so many times what it is.
+struct Mistaken {
+    rule: Box<dyn Controller>,
+    lag: f64,
+}
+
+impl Controller for Mistaken {
+    fn interval(&self) -> f64 {
+        self.rule.interval()
+    }
+
+    fn dispatch(&self) -> Dispatch {
+        self.rule.dispatch()
+    }
+
+    fn wakes(&self) -> bool {
+        self.rule.wakes()
+    }
+
+    fn decide(&mut self, sight: &Sight<'_>, wish: &mut Wish) {
+        let lag = sight.lag * self.lag;
+        self.rule.decide(&Sight { lag, ..*sight }, wish);
+    }
 }
 
 /// All requests of a run.
@@ -116,9 +176,20 @@ pub fn p95(outcome: &Outcome) -> f64 {
     latency(outcome).quantile(0.95).unwrap_or(0.0)
 }
 
+/// The runs of a rule; none where it was not run.
+pub fn under<'a>(runs: &'a Runs, rule: &str) -> &'a [Outcome] {
+    let is = |outcomes: &&Vec<Outcome>| outcomes.first().is_some_and(|o| o.rule == rule);
+    runs.iter().find(is).map_or(&[], Vec::as_slice)
+}
+
 /// The paired ratio of a rule's runs to the first rule's.
-pub fn ratio(runs: &Runs, rule: usize, of: impl Fn(&Outcome) -> f64) -> Option<Interval> {
-    paired_ratio(&each(&runs[rule], &of), &each(&runs[0], &of))
+pub fn ratio(runs: &Runs, rule: &str, of: impl Fn(&Outcome) -> f64) -> Option<Interval> {
+    paired_ratio(&each(under(runs, rule), &of), &each(&runs[0], &of))
+}
+
+/// Changes of shares or replicas, an hour.
+pub fn moves(outcome: &Outcome) -> f64 {
+    outcome.moves as f64 / (outcome.seconds / 3600.0)
 }
 
 /// The upper end of an interval; infinite when there is none, so that nothing counts as reached that was not measured.
@@ -160,13 +231,70 @@ pub fn average(outcomes: &[Outcome], of: impl Fn(&Outcome) -> f64) -> String {
     interval(&values).map_or_else(|| "-".to_owned(), |i| short(i.mean))
 }
 
-/// Three digits that count.
+/// Two digits that count, or three; nothing is `0`.
 pub fn short(x: f64) -> String {
     let decimals = match x.abs() {
+        0.0 => 0,
         x if x >= 100.0 => 0,
         x if x >= 10.0 => 1,
         x if x >= 0.1 => 2,
-        _ => 3,
+        x => (1.0 - x.log10().floor()) as usize,
     };
     format!("{x:.decimals$}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use agentpool::units::MilliGpus;
+
+    #[test]
+    fn small_numbers_keep_two_digits_that_count() {
+        let told = [0.0, 0.000_123, 0.0034, 0.034, 0.43, 4.321, 43.21, 432.1].map(short);
+        assert_eq!(
+            told,
+            [
+                "0", "0.00012", "0.0034", "0.034", "0.43", "4.32", "43.2", "432"
+            ]
+        );
+    }
+
+    #[test]
+    fn results_stand_in_the_order_of_their_tasks() {
+        let tasks: Vec<u32> = (0..100).collect();
+        let squares: Vec<u32> = tasks.iter().map(|n| n * n).collect();
+        assert_eq!(parallel(&tasks, |n| n * n), squares);
+    }
+
+    /// Asks for as many milli-GPUs as it sees seconds of lag.
+    struct Echo;
+
+    impl Controller for Echo {
+        fn interval(&self) -> f64 {
+            1.0
+        }
+
+        fn decide(&mut self, sight: &Sight<'_>, wish: &mut Wish) {
+            *wish = Wish::Shares(vec![MilliGpus(sight.lag as u64)]);
+        }
+    }
+
+    #[test]
+    fn a_rule_that_is_mistaken_sees_another_lag() {
+        let sight = Sight {
+            now: 0.0,
+            is_tick: true,
+            capacity: MilliGpus::ONE,
+            lag: 30.0,
+            agents: &[],
+            observed: None,
+        };
+        let mut rule = Mistaken {
+            rule: Box::new(Echo),
+            lag: 2.0,
+        };
+        let mut wish = Wish::Nothing;
+        rule.decide(&sight, &mut wish);
+        assert_eq!(wish, Wish::Shares(vec![MilliGpus(60)]));
+    }
 }

@@ -5,13 +5,19 @@
 
 mod aims;
 mod bench;
+mod bounds;
 mod elastic;
+mod exponent;
 mod fractions;
 mod losses;
+mod mig;
 mod overload;
 mod pod_waves;
 mod pods;
+mod real;
 mod scenes;
+mod told;
+mod turns;
 mod waves;
 
 pub use aims::Aim;
@@ -39,6 +45,14 @@ pub fn pages(settings: &Settings) -> Result<Vec<Page>> {
         "hard fractions of one GPU",
         fractions::page(settings, &traces, &mut aims, &mut losses),
     )?;
+    say(
+        "rules that are told wrong",
+        told::page(settings, &traces, &mut losses),
+    )?;
+    say(
+        "parts that are worth more than their size",
+        exponent::page(settings, &traces, &mut losses),
+    )?;
     say("overload", overload::page(settings, &traces, &mut aims))?;
     say(
         "square waves",
@@ -53,11 +67,19 @@ pub fn pages(settings: &Settings) -> Result<Vec<Page>> {
         pod_waves::page(settings, &mut aims, &mut losses),
     )?;
     say(
+        "pods on MIG instances",
+        mig::page(settings, &traces, &mut losses),
+    )?;
+    say(
+        "copies on a time-sliced GPU",
+        turns::page(settings, &traces, &mut losses),
+    )?;
+    say(
         "capacity that comes and goes",
         elastic::page(settings, &traces, &mut aims),
     )?;
     pages.insert(1, losses::page(&losses));
     pages.insert(1, aims::page(&aims));
-    pages.insert(1, scenes::page(&traces, settings));
+    pages.insert(1, real::page(&traces, settings));
     Ok(pages)
 }

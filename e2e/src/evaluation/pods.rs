@@ -1,13 +1,16 @@
 //! Pods on whole GPUs: what users would otherwise run.
 
 use super::aims::Aim;
-use super::bench::{Job, Runs, Settings, all, average, mean, p95, plot, ratio, shown, upper};
+use super::bench::{BALANCED, HOLD, Job, PROPORTIONAL, Runs, Settings, WATER};
+use super::bench::{all, average, mean, p95, plot, ratio, shown, upper};
+use super::fractions::words;
 use super::losses::{Loss, compare};
 use super::scenes::{A, B, EVEN, Pool, Source, Traces, UNEVEN, scenario};
 use agentpool::sharing::Node;
 use agentpool::simulation::load::AgentLoad;
 use agentpool::simulation::report::{Page, Table};
-use agentpool::simulation::{Cluster, Dispatch, NodeGroup, Nodes, Outcome, Scenario};
+use agentpool::simulation::{AgentOutcome, Cluster, Dispatch, NodeGroup};
+use agentpool::simulation::{Nodes, Outcome, Scenario};
 use agentpool::units::{GpuResource, Mebibytes};
 use anyhow::Result;
 use std::collections::BTreeMap;
@@ -34,10 +37,10 @@ const AT_ONCE: [u32; 2] = [1, 8];
 
 /// What is compared, the first with all others.
 const RULES: [&str; 9] = [
-    "hold",
-    "water-filling",
-    "balanced",
-    "static-proportional",
+    HOLD,
+    PROPORTIONAL,
+    WATER,
+    BALANCED,
     "hpa",
     "keda",
     "knative",
@@ -49,10 +52,10 @@ const RULES: [&str; 9] = [
 type Case = (Source, &'static str, f64, [f64; 4]);
 
 const CASES: [Case; 4] = [
-    (A, "A, even load of 0.7", 0.7, EVEN),
-    (A, "A, load of 0.7 as .4/.1/.3/.2", 0.7, UNEVEN),
-    (B, "B, even load of 0.7", 0.7, EVEN),
-    (B, "B, even load of 0.5", 0.5, EVEN),
+    (A, "A", 0.7, EVEN),
+    (A, "A", 0.7, UNEVEN),
+    (B, "B", 0.7, EVEN),
+    (B, "B", 0.5, EVEN),
 ];
 /// So many of them are repeated with batches and without a gateway.
 const REPEATED: usize = 3;
@@ -86,6 +89,16 @@ pub(super) fn on_pods(
     Ok(made)
 }
 
+/// A case in words.
+fn called(traces: &Traces, (source, name, load, split): Case) -> String {
+    let name = traces.called(source, name);
+    if split == EVEN {
+        format!("{name}, even load of {load}")
+    } else {
+        format!("{name}, load of {load} as {}", words(split))
+    }
+}
+
 /// Every rule on a case.
 fn job(traces: &Traces, case: Case, at_once: u32, dispatch: Dispatch) -> Result<Job> {
     let (source, _, load, split) = case;
@@ -103,6 +116,12 @@ pub(super) fn starts(outcome: &Outcome) -> f64 {
     all as f64 / (outcome.seconds / 3600.0)
 }
 
+/// Of the GPU-seconds that pods held, those in which they worked.
+fn busy(outcome: &Outcome) -> f64 {
+    let sum = |of: fn(&AgentOutcome) -> f64| outcome.agents.iter().map(of).sum::<f64>();
+    sum(|a| a.busy) / sum(|a| a.granted)
+}
+
 /// The page.
 pub(super) fn page(
     settings: &Settings,
@@ -116,7 +135,7 @@ pub(super) fn page(
     };
     page.text(format!(
         "Four agents on {GPUS} whole GPUs, cold start {COLD_START} s. Every rule with its own interval and defaults (docs/simulate.md cites \
-         them). Ratios to Hold, which keeps two replicas each. The autoscalers do not know of each other: a pod that finds no GPU waits \
+         them). Ratios to Hold, which keeps two replicas each; static-proportional never moves either, but for the start of a run. The autoscalers do not know of each other: a pod that finds no GPU waits \
          until another gives one up.",
     ));
     page.text(
@@ -128,24 +147,21 @@ pub(super) fn page(
         "Engines run one request at a time, or eight. KEDA, Knative, WVA and Dynamo go by requests a replica, and keep their documented \
          defaults: 5 that wait; 0.7 of those that run at once; 0.85 of 80 % of them; more than run at once for one more replica, 60 % for \
          one fewer. With one at a time such a target is met or missed by a single request, and these rules follow chance. With eight \
-         they ask for 5.6 requests a replica (Knative), 5.4 (WVA), 8 and 4.8 (Dynamo); under Poisson arrivals GPUs are then busy for 0.83 to \
-         0.89 of the time, which is what they are made for. Requests that run at once share a GPU's throughput, which stays what it is: that a real batch \
+         they ask for 5.6 requests a replica (Knative), 5.4 (WVA), 8 and 4.8 (Dynamo), which is what they are made for. Requests that run at once share a GPU's throughput, which stays what it is: that a real batch \
          serves more the fuller it is, and so tells its load by its size, is not modelled.",
     );
     for (at_once, cases) in AT_ONCE.into_iter().zip([CASES.len(), REPEATED]) {
         for case in CASES.into_iter().take(cases) {
             let job = job(traces, case, at_once, Dispatch::OneQueue)?;
             let runs = all(settings, std::slice::from_ref(&job))?.remove(0);
-            let place = format!("{}, {}", case.1, words(at_once));
+            let place = format!("{}, {}", called(traces, case), engine(at_once));
             page.heading(place.as_str());
             page.table(table(&job, &runs));
-            let to_hold = |rule| (ratio(&runs, rule, mean), ratio(&runs, rule, p95));
-            for (rule, name) in [(1, "WaterFilling"), (2, "Balanced")] {
-                let (mean, p95) = to_hold(rule);
-                compare(losses, format!("pods, {place}"), name, mean, p95);
-            }
+            compare(losses, &format!("pods, {place}"), &runs);
             let what = format!("pods, {place}: mean nowhere above");
-            aims.push(Aim::new(what, upper(to_hold(2).0), 1.02).held());
+            let aim = Aim::new(what, upper(ratio(&runs, BALANCED, mean)), 1.02);
+            let aim = aim.later().equal(1.0);
+            aims.push(aim.proportional(ratio(&runs, PROPORTIONAL, mean)));
             if (at_once, case.3) == (1, UNEVEN) {
                 plot(&mut page, "pods", &runs);
             }
@@ -163,15 +179,15 @@ pub(super) fn page(
         let runs = all(&few, &jobs)?;
         page.heading(format!(
             "Engines that queue by themselves, {}: mean to Hold, {} seeds",
-            words(at_once),
+            engine(at_once),
             few.seeds
         ));
-        page.table(overview(&runs));
+        page.table(overview(traces, &runs));
     }
     Ok(page)
 }
 
-fn words(at_once: u32) -> &'static str {
+fn engine(at_once: u32) -> &'static str {
     if at_once == 1 {
         "one request at a time"
     } else {
@@ -189,12 +205,13 @@ fn table(job: &Job, runs: &Runs) -> Table {
         "p95 to Hold",
         "pod starts/h",
         "requests cut",
+        "busy of what pods hold",
     ]);
     for (i, rule) in job.rules.iter().enumerate() {
         let cut = |o: &Outcome| o.agents.iter().map(|a| a.cut).sum::<u64>() as f64;
         let to_hold = |of: fn(&Outcome) -> f64| match i {
             0 => "1".to_owned(),
-            _ => shown(ratio(runs, i, of)),
+            _ => shown(ratio(runs, &rule.to_string(), of)),
         };
         table.row([
             rule.to_string(),
@@ -204,19 +221,21 @@ fn table(job: &Job, runs: &Runs) -> Table {
             to_hold(p95),
             average(&runs[i], starts),
             average(&runs[i], cut),
+            average(&runs[i], busy),
         ]);
     }
     table
 }
 
 /// Means of the repeated cases beside each other.
-fn overview(runs: &[Runs]) -> Table {
-    let cases = CASES.into_iter().take(REPEATED).map(|case| case.1);
-    let mut table = Table::new(std::iter::once("<rule").chain(cases));
+fn overview(traces: &Traces, runs: &[Runs]) -> Table {
+    let cases = CASES.into_iter().take(REPEATED);
+    let cases = cases.map(|case| called(traces, case));
+    let mut table = Table::new(std::iter::once("<rule".to_owned()).chain(cases));
     for (i, rule) in RULES.into_iter().enumerate() {
         let cell = |runs: &Runs| match i {
             0 => format!("{} s", average(&runs[0], mean)),
-            _ => shown(ratio(runs, i, mean)),
+            _ => shown(ratio(runs, rule, mean)),
         };
         table.row(std::iter::once(rule.to_owned()).chain(runs.iter().map(cell)));
     }

@@ -1,13 +1,11 @@
 //! Traces where they are at hand, else generators with their statistics; and the scenarios that are made of them.
 
-use super::bench::Settings;
 use crate::controlplane::binaries;
 use agentpool::api::{AgentPool, ValidPool};
 use agentpool::cli::traces;
 use agentpool::simulation::load::trace::{EVERYONE, Recording, Trace};
 use agentpool::simulation::load::{AgentLoad, Arrivals, BuiltIn, Replay, Scaling, Work};
 use agentpool::simulation::load::{FOUR_AGENT_A, FOUR_AGENT_B};
-use agentpool::simulation::report::{Page, Table};
 use agentpool::simulation::{Cluster, Fractions, Scenario, Service, Sharing};
 use agentpool::units::MilliGpus;
 use anyhow::{Context as _, Result, bail};
@@ -26,7 +24,7 @@ pub struct Traces {
 }
 
 /// The traces that are looked for, and what of each was measured.
-const NAMES: [(&str, &str); 8] = [
+pub(super) const NAMES: [(&str, &str); 9] = [
     (
         "four_agent_A",
         "coordinator and nlp: recorded arrivals; vision: counts in 10 minutes recorded, positions in them drawn; reasoning: recorded on a grid of 3 s",
@@ -56,6 +54,10 @@ const NAMES: [(&str, &str); 8] = [
         "servegen_mm_image",
         "counts in 10 minutes and the shape of gaps measured, positions drawn",
     ),
+    (
+        "mooncake_conversation",
+        "recorded on a grid of 3 s, left as it is (those of A's reasoning)",
+    ),
 ];
 
 impl Traces {
@@ -75,6 +77,18 @@ impl Traces {
     /// A trace, if it is at hand.
     pub fn get(&self, name: &str) -> Option<&Trace> {
         self.found.get(name)
+    }
+
+    /// What a source is called: by its name, and where a generator stands in for it so that nobody takes it for the trace.
+    pub fn called(&self, source: Source, name: &str) -> String {
+        let (file, instead) = match source {
+            Source::Four { name, .. } | Source::Turned { name, .. } => (name, "generated like "),
+            Source::Quarters(file) => (file, ""),
+        };
+        match self.get(file) {
+            Some(_) => name.to_owned(),
+            None => format!("{instead}{name}"),
+        }
     }
 
     /// The loads of four agents by a source, each with its mean rate, in the order of [`AGENTS`].
@@ -287,6 +301,12 @@ pub struct Pool {
     pub priorities: [&'static str; 4],
     /// By agent.
     pub min_shares: [&'static str; 4],
+    /// `sharing` of its devices, as YAML in braces.
+    pub sharing: &'static str,
+    /// Most replicas of an agent; `None`: one a GPU.
+    pub replicas: Option<u32>,
+    /// What else is declared of every model, as YAML fields.
+    pub model: &'static str,
 }
 
 impl Default for Pool {
@@ -296,6 +316,9 @@ impl Default for Pool {
             policy: "{}".to_owned(),
             priorities: ["Medium"; 4],
             min_shares: ["0"; 4],
+            sharing: "{type: WholeGPU}",
+            replicas: None,
+            model: "",
         }
     }
 }
@@ -308,15 +331,16 @@ impl Pool {
     pub fn valid(&self, throughputs: &[f64]) -> Result<ValidPool> {
         let mut text = format!(
             "apiVersion: agentpool.dev/v1alpha1\nkind: AgentPool\nmetadata: {{name: evaluation, namespace: agents}}\nspec:\n  \
-             mode: Auto\n  devices: [{{name: gpu, gpus: {}, sharing: {{type: WholeGPU}}}}]\n  policy: {}\n  agents:\n",
-            self.gpus, self.policy
+             mode: Auto\n  devices: [{{name: gpu, gpus: {}, sharing: {}}}]\n  policy: {}\n  agents:\n",
+            self.gpus, self.sharing, self.policy
         );
+        let most = self.replicas.unwrap_or(self.gpus.max(1));
+        let model = self.model;
         for (i, throughput) in throughputs.iter().enumerate() {
             let (name, priority, min) = (AGENTS[i], self.priorities[i], self.min_shares[i]);
             text += &format!(
                 "  - {{name: {name}, workloadRef: {{apiVersion: apps/v1, kind: Deployment, name: {name}}}, priority: {priority}, \
-                 minShare: \"{min}\", replicas: {{min: 1, max: {}}}, model: {{requestsPerSecondPerGpu: \"{throughput:.6}\"}}}}\n",
-                self.gpus.max(1)
+                 minShare: \"{min}\", replicas: {{min: 1, max: {most}}}, model: {{requestsPerSecondPerGpu: \"{throughput:.6}\"{model}}}}}\n",
             );
         }
         let pool: AgentPool = serde_yaml::from_str(&text).context("the pool of an evaluation")?;
@@ -380,42 +404,22 @@ pub fn one_gpu(lag: f64) -> Cluster {
     })
 }
 
-/// What is real and what is modelled.
-pub(super) fn page(traces: &Traces, settings: &Settings) -> Page {
-    let mut page = Page {
-        title: "What is real here and what is modelled".to_owned(),
-        ..Page::default()
-    };
-    page.text(
-        "Real: the operator's own measuring, allocation and planning code. Arrivals as far as the table says; docs/traces.md says \
-         where each trace is published. Modelled: queues (first come first served), exponential service, speed in proportion to a share, \
-         the physics of each sharing strategy, cold starts of one length. Metrics are read without delay, under every rule; a Prometheus \
-         server would add some 15 s to the rules that use one. Nothing here ran on a GPU.",
-    );
-    page.text(format!(
-        "Every comparison is paired: the same requests under every rule, {} seeds where nothing else is said; a ratio is the geometric \
-         mean of the pairs' ratios with its 95 % interval (Student). A seed draws the work of the requests and, where arrivals are not \
-         recorded, these: intervals on one recorded window say nothing about other windows. Requests that are not served when a run \
-         ends, at twice its length at most, count with their age.",
-        settings.seeds
-    ));
-    let mut table = Table::new(["<source", "<what of it is measured"]);
-    for (name, measured) in NAMES {
-        let real = if traces.get(name).is_some() {
-            measured
-        } else {
-            "absent: a generator with its statistics stands in, or it is left out"
-        };
-        table.row([name, real]);
-    }
-    page.table(table);
-    page
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use agentpool::simulation::load::Piece;
+
+    #[test]
+    fn a_generator_is_not_called_by_the_name_of_the_trace_that_it_stands_in_for() {
+        let none = Traces {
+            found: BTreeMap::new(),
+        };
+        assert_eq!(none.called(A, "A"), "generated like A");
+        let format = agentpool::simulation::load::trace::Format::Rates;
+        let agents = BTreeMap::new();
+        let found = BTreeMap::from([("four_agent_A", Trace { format, agents })]);
+        assert_eq!(Traces { found }.called(A, "A"), "A");
+    }
 
     #[test]
     fn a_turned_table_begins_later_and_ends_with_what_was_before() {
