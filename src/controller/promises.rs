@@ -67,11 +67,20 @@ impl Promised {
 
     /// Says in the holds of a plan that was made with these promises who is to get what its agents wait for.
     pub fn explain(&self, plan: &mut Plan) {
-        for (hold, quantum) in plan.holds.iter_mut().zip(&plan.quanta) {
-            if let (Some(hold), Some(quantum)) = (hold, quantum)
-                && hold.reason == HoldReason::WaitingForCapacity
-                && let Some(named) = self.named(&quantum.resource)
-            {
+        for hold in plan.holds.iter_mut().flatten() {
+            let waits = [
+                HoldReason::WaitingForCapacity,
+                HoldReason::SwapNeedsDowntime,
+            ];
+            if !waits.contains(&hold.reason) {
+                continue;
+            }
+            let words: Vec<&str> = hold.message.split([' ', ',', ';', ':']).collect();
+            let resources = self.to.keys();
+            let resources = resources.filter(|resource| words.contains(&resource.as_str()));
+            let named: Vec<String> = resources.filter_map(|r| self.named(r)).collect();
+            if !named.is_empty() {
+                let named = named.join(", ");
                 hold.message = format!("{}; promised to others: {named}", hold.message);
             }
         }

@@ -13,15 +13,16 @@ use k8s_openapi::api::admissionregistration::v1::ValidatingWebhookConfiguration;
 use k8s_openapi::api::core::v1::{Namespace, Pod};
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
+use std::ops::Range;
 use std::time::{Duration, Instant};
 use tokio::net::TcpListener;
 
 /// Pools that do no harm.
 const ORDINARY: usize = 49;
-/// Of them: pools whose agent grows and shrinks with its load, one GPU more and back.
-const MOVERS: usize = 6;
+/// So many of them have an agent that grows when its load rises and shrinks when it falls, by one GPU: half of them before the others come.
+const MOVERS: usize = 12;
 /// GPUs where the ordinary pods are: those that grow find some.
-const ROOM: u32 = 64;
+const ROOM: u32 = 80;
 /// Namespace of a tenant who wants everything.
 const TENANT: &str = "tenant";
 /// The tenant's agents that are to be brought up, by writes that a webhook keeps waiting.
@@ -89,37 +90,27 @@ async fn reaction(stage: &Stage, drain: &str) -> Duration {
     took[took.len() / 2]
 }
 
-/// How long it takes from a rise of their loads until the slowest of the movers is written one more replica; they are as they were after it.
-async fn growth(stage: &Stage) -> Duration {
-    let loads: Vec<AgentLoad> = (0..MOVERS)
-        .map(|i| AgentLoad {
-            agent: format!("agent-{i}"),
-            arrivals: Arrivals::Constant { rate: 15.0 },
-            work: Work::Deterministic,
-        })
-        .collect();
-    let wait_replicas = async |replicas: u32| {
-        let what = format!("every mover has {replicas} replicas");
+/// How long it takes from a rise of their loads until the slowest of these movers is written one more replica. Then their loads end.
+async fn growth(stage: &Stage, movers: Range<usize>) -> Duration {
+    let names: Vec<String> = movers.map(|i| format!("agent-{i}")).collect();
+    let load = |agent: &String| AgentLoad {
+        agent: agent.clone(),
+        arrivals: Arrivals::Constant { rate: 15.0 },
+        work: Work::Deterministic,
+    };
+    let loads: Vec<AgentLoad> = names.iter().map(load).collect();
+    let start = Instant::now();
+    let driver = stage.drive(&loads, LIMIT * 2);
+    for name in &names {
+        let what = format!("{name} is written one more replica");
         wait::until(LIMIT, what, async || {
-            for i in 0..MOVERS {
-                if stage.replicas(&format!("agent-{i}")).await? != replicas {
-                    return Ok(None);
-                }
-            }
-            Ok(Some(()))
+            Ok((stage.replicas(name).await? == 2).then_some(()))
         })
         .await
         .unwrap();
-    };
-    let start = Instant::now();
-    let driver = stage.drive(&loads, LIMIT * 2);
-    wait_replicas(2).await;
+    }
     let took = start.elapsed();
     driver.stop();
-    wait_replicas(1).await;
-    for i in 0..MOVERS {
-        stage.wait_gone(&format!("agent-{i}"), 1).await.unwrap();
-    }
     took
 }
 
@@ -266,7 +257,7 @@ async fn a_pool_with_a_thousand_pods_that_hang_and_one_whose_pods_and_writes_do_
         .await
         .unwrap();
     let (reaction_before, age_before) = (reaction(&stage, "6s").await, signal_age(&stage).await);
-    let growth_before = growth(&stage).await;
+    let growth_before = growth(&stage, 0..MOVERS / 2).await;
 
     stage
         .fleet
@@ -308,7 +299,7 @@ async fn a_pool_with_a_thousand_pods_that_hang_and_one_whose_pods_and_writes_do_
     let _webhook = webhook(&stage).await;
     tenant(&stage).await;
 
-    let growth_after = growth(&stage).await;
+    let growth_after = growth(&stage, MOVERS / 2..MOVERS).await;
     let (reaction_after, age_after) = (reaction(&stage, "7s").await, signal_age(&stage).await);
     println!("load to write: {growth_before:?}, then {growth_after:?}");
     println!("edit to status: {reaction_before:?}, then {reaction_after:?}");

@@ -1,6 +1,6 @@
 use super::{Filed, Record, TaintRecord, TolerationRecord, gpu_resources};
 use crate::api::WorkloadKind;
-use crate::controller::write::REPLICAS_MANAGER;
+use crate::controller::write::{GPU_MANAGER, REPLICAS_MANAGER};
 use crate::units::GpuResource;
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
@@ -69,6 +69,8 @@ pub struct WorkloadRecord {
     pub short_at: Option<u32>,
     /// Our annotations on it (`agentpool.dev/...`).
     pub notes: BTreeMap<String, String>,
+    /// Some of them are ours by their field manager, and not only by their name.
+    pub marked: bool,
     /// It has any annotation at all: a JSON patch needs to know.
     pub has_annotations: bool,
     /// Kind and name of the controller above it, if any.
@@ -187,6 +189,21 @@ fn owners(entries: Option<&Vec<ManagedFieldsEntry>>) -> Vec<FieldOwner> {
         .collect()
 }
 
+/// Whether the operator has written annotations of its own.
+fn is_marked(entries: Option<&Vec<ManagedFieldsEntry>>) -> bool {
+    let ours = |entry: &ManagedFieldsEntry| entry.manager.as_deref() == Some(GPU_MANAGER);
+    let mut entries = entries.into_iter().flatten().filter(|entry| ours(entry));
+    entries.any(|entry| {
+        let fields = entry.fields_v1.as_ref().map(|fields| &fields.0);
+        let notes = fields.and_then(|fields| fields.get("f:metadata")?.get("f:annotations"));
+        let mut keys = notes
+            .and_then(|notes| notes.as_object())
+            .into_iter()
+            .flatten();
+        keys.any(|(key, _)| key.starts_with("f:agentpool.dev/"))
+    })
+}
+
 struct Parts<'a> {
     kind: WorkloadKind,
     meta: &'a ObjectMeta,
@@ -251,6 +268,7 @@ impl Parts<'_> {
             failure: None,
             short_at: None,
             notes,
+            marked: is_marked(self.meta.managed_fields.as_ref()),
             has_annotations: annotations.is_some_and(|a| !a.is_empty()),
             controller: controller.map(|o| format!("{} {}", o.kind, o.name)),
             owners: owners(self.meta.managed_fields.as_ref()),

@@ -96,7 +96,7 @@ fn of(
                 .collect::<BTreeMap<_, _>>()
         }
     };
-    // A note alone says nothing: whoever may write the workload may write that. Who was stopped by a swap has replicas that are ours.
+    // A note alone says nothing: whoever may write the workload may write that.
     let ours = is_written(record) && (may_write || restore.is_some());
     let wanted = wanted.into_iter();
     wanted
@@ -133,12 +133,15 @@ pub(super) fn sizes(record: &WorkloadRecord) -> BTreeMap<GpuResource, u32> {
     sizes
 }
 
-/// Whether replicas or GPU request are as the operator has written them.
+/// Whether replicas or GPU request are as the operator has written them. Who has scaled a workload to zero, or up from there, through its
+/// scale subresource does not own its replicas, and nobody else does (seen on Kubernetes 1.36): then our notes on it say it.
 fn is_written(record: &WorkloadRecord) -> bool {
-    record.owners.iter().any(|owner| {
+    let mut owners = record.owners.iter();
+    let ours = owners.any(|owner| {
         owner.replicas && owner.manager == REPLICAS_MANAGER
             || !owner.gpus.is_empty() && owner.manager == GPU_MANAGER
-    })
+    });
+    ours || record.marked && !record.owners.iter().any(|owner| owner.replicas)
 }
 
 /// What a workload's pods have and ask for of a resource.

@@ -4,8 +4,7 @@ use super::super::fixtures::{NAMESPACE, caches, deployment, node, object, pod, p
 use super::super::observe::view;
 use super::*;
 use crate::api::{AgentPool, WorkloadKind, annotations};
-use crate::sharing::{Hold, Quantum};
-use crate::units::MilliGpus;
+use crate::sharing::Hold;
 use jiff::Timestamp;
 use serde_json::json;
 
@@ -159,9 +158,11 @@ fn a_pool_that_is_paused_keeps_what_it_was_promised_before_and_gets_no_more() {
     assert_eq!(world.gpus(60), 0);
 }
 
-/// A Deployment that a swap has stopped between the large and the small instance.
+/// A Deployment that a swap has stopped between the large and the small instance. Nobody owns the replicas of one at zero.
 fn cut(name: &str) -> WorkloadRecord {
     let mut record = written(name, 0);
+    record.owners.clear();
+    record.marked = true;
     let note = json!({ "replicas": 1, "from": LARGE, "to": SMALL, "toReplicas": 2 });
     let note = (annotations::RESTORE.to_owned(), note.to_string());
     record.notes.extend([note]);
@@ -179,7 +180,7 @@ fn both_sides_of_a_swap_that_was_cut_are_promised_whatever_the_mode_of_its_pool(
     world.claims.note("theirs", false);
     assert_eq!(world.promised(0).sizes, both);
     let mut forged = cut("b");
-    forged.owners.clear();
+    forged.marked = false;
     let forged = World::new(&[&theirs()], &[("b", forged)], &[]);
     assert!(forged.promised(0).is_empty(), "anybody may write a note");
     // While a pod of it holds the large instance still, that is not free anyhow.
@@ -220,7 +221,7 @@ fn a_workload_that_no_pool_names_any_more_counts_for_as_long_as_it_bears_our_mar
         "2 nvidia.com/gpu to Deployment n/left, which no pool names any more"
     );
     let mut forged = cut("x");
-    forged.owners.clear();
+    forged.marked = false;
     let unmarked = deployment("y", 1000, json!([]));
     let others = World::new(&[], &[("x", forged), ("y", unmarked)], &[]);
     assert!(others.promised(0).is_empty());
@@ -278,24 +279,16 @@ fn a_retarget_promises_the_new_resource_to_every_replica() {
 #[test]
 fn a_hold_says_to_whom_what_is_waited_for_is_promised() {
     let world = World::new(&[&theirs()], &[("b", written("b", 2))], &[]);
-    let hold = |reason| {
-        Some(Hold {
-            reason,
-            message: "no room".to_owned(),
-        })
+    let hold = |reason, message: &str| {
+        let message = message.to_owned();
+        Some(Hold { reason, message })
     };
-    let quantum = Some(Quantum {
-        replicas: 2,
-        resource: GpuResource::whole(),
-        count: 1,
-        share: MilliGpus::ONE,
-    });
     let mut plan = Plan {
         holds: vec![
-            hold(HoldReason::WaitingForCapacity),
-            hold(HoldReason::Stabilizing),
+            hold(HoldReason::WaitingForCapacity, "of 1 nvidia.com/gpu each"),
+            hold(HoldReason::WaitingForCapacity, "1 nvidia.com/gpu.shared"),
+            hold(HoldReason::Stabilizing, "nvidia.com/gpu"),
         ],
-        quanta: vec![quantum.clone(), quantum],
         ..Plan::default()
     };
     world.promised(0).explain(&mut plan);
@@ -305,8 +298,11 @@ fn a_hold_says_to_whom_what_is_waited_for_is_promised() {
         .flatten()
         .map(|h| h.message)
         .collect();
-    let promised = "no room; promised to others: 2 nvidia.com/gpu to n/theirs/b";
-    assert_eq!(said, [promised, "no room"]);
+    let promised = "of 1 nvidia.com/gpu each; promised to others: 2 nvidia.com/gpu to n/theirs/b";
+    assert_eq!(
+        said,
+        [promised, "1 nvidia.com/gpu.shared", "nvidia.com/gpu"]
+    );
 }
 
 #[test]

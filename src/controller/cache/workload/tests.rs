@@ -134,3 +134,48 @@ fn a_stateful_set_rolls_while_its_pods_are_between_two_revisions() {
         "scaled, or a pod was lost: of one revision"
     );
 }
+
+#[test]
+fn notes_are_ours_by_their_field_manager_and_not_by_their_name() {
+    let marked = |entries: &[Value]| {
+        let entries = serde_json::from_value(json!(entries)).unwrap();
+        is_marked(Some(&entries))
+    };
+    let notes = |key: &str| json!({ "f:metadata": { "f:annotations": { key: {} } } });
+    let restore = notes("f:agentpool.dev/restore");
+    assert!(marked(&[entry("agentpool/gpu", "", &restore)]));
+    assert!(!marked(&[entry("kubectl", "", &restore)]));
+    assert!(!marked(&[entry("agentpool/gpu", "", &notes("f:team"))]));
+    assert!(!marked(&[entry(
+        "agentpool/gpu",
+        "",
+        &json!({ "f:spec": {} })
+    )]));
+}
+
+#[test]
+fn replicas_that_we_have_set_are_ours_and_nobody_elses() {
+    let owner = |manager: &str, gpus: &[&str]| FieldOwner {
+        manager: manager.to_owned(),
+        replicas: true,
+        gpus: gpus
+            .iter()
+            .map(|g| ("c".to_owned(), (*g).to_owned()))
+            .collect(),
+    };
+    let before = crate::controller::fixtures::deployment("a", 1, json!([]));
+    let before = WorkloadRecord {
+        owners: vec![owner("kubectl", &["nvidia.com/gpu"]), owner("argo", &[])],
+        ..before
+    };
+    let after = before.scaled(3).scaled(4);
+    let owners = after
+        .owners
+        .iter()
+        .map(|o| (o.manager.as_str(), o.replicas));
+    let expected = [("kubectl", false), (REPLICAS_MANAGER, true)];
+    assert_eq!(
+        (after.replicas, owners.collect::<Vec<_>>()),
+        (4, expected.to_vec())
+    );
+}
