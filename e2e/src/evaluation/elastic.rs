@@ -49,7 +49,9 @@ struct Scene {
 }
 
 /// Declared drains for which requests may wait, each without headroom: the economical end. Twice the lag is 6 min here.
-const DRAINS: [&str; 6] = ["6m30s", "7m", "7m30s", "8m", "8m30s", "10m"];
+const DRAINS: [&str; 9] = [
+    "6m30s", "7m", "7m30s", "8m", "8m10s", "8m20s", "8m30s", "9m", "10m",
+];
 
 const DAY: Scene = Scene {
     name: "a day",
@@ -82,8 +84,8 @@ const DAY: Scene = Scene {
         ),
     ],
     headrooms: &[
-        "0", "0.1", "0.2", "0.3", "0.4", "0.5", "0.6", "0.7", "0.8", "0.9", "1", "1.1", "1.2",
-        "1.3", "1.4", "1.5", "2", "3",
+        "0", "0.1", "0.2", "0.3", "0.4", "0.5", "0.55", "0.6", "0.65", "0.7", "0.75", "0.8",
+        "0.85", "0.9", "0.95", "1", "1.05", "1.1", "1.15", "1.2", "1.3", "1.4", "1.5", "2", "3",
     ],
 };
 
