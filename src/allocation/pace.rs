@@ -9,6 +9,12 @@ pub struct Pace {
     pub drain: Duration,
 }
 
+/// Backlog is worked off in no less than so many lags.
+pub(super) const LAGS_A_DRAIN: u32 = 2;
+
+/// The drain where none is declared: the API's default.
+pub(super) const UNDECLARED_DRAIN: Duration = Duration::from_secs(30);
+
 /// The pace that fits the actuation lag: the declared one, but never faster than the lag allows.
 ///
 /// The gain of a control must match its lag. Measured on real arrivals (docs/design.md, section 6): with a lag of 30 s,
@@ -17,7 +23,7 @@ pub struct Pace {
 pub fn pace(declared: Pace, lag: Duration) -> Pace {
     Pace {
         window: declared.window.max(lag.saturating_mul(4)),
-        drain: declared.drain.max(lag.saturating_mul(2)),
+        drain: declared.drain.max(lag.saturating_mul(LAGS_A_DRAIN)),
     }
 }
 
@@ -27,6 +33,15 @@ mod tests {
 
     const fn s(seconds: u64) -> Duration {
         Duration::from_secs(seconds)
+    }
+
+    #[test]
+    fn the_drain_that_nobody_declared_is_the_default_of_the_api() {
+        let declared = crate::api::PolicySpec::default().drain;
+        assert_eq!(
+            crate::units::parse_duration(&declared),
+            Ok(UNDECLARED_DRAIN)
+        );
     }
 
     #[test]

@@ -48,6 +48,11 @@ struct Scene {
     headrooms: &'static [&'static str],
 }
 
+/// Declared drains for which requests may wait, each without headroom: the economical end. Twice the lag is 6 min here.
+const DRAINS: [&str; 9] = [
+    "6m30s", "7m", "7m30s", "8m", "8m10s", "8m20s", "8m30s", "9m", "10m",
+];
+
 const DAY: Scene = Scene {
     name: "a day",
     from: "A day of measured rates of four services.",
@@ -79,8 +84,8 @@ const DAY: Scene = Scene {
         ),
     ],
     headrooms: &[
-        "0", "0.1", "0.2", "0.3", "0.4", "0.5", "0.6", "0.7", "0.8", "0.9", "1", "1.1", "1.2",
-        "1.3", "1.4", "1.5", "2",
+        "0", "0.1", "0.2", "0.3", "0.4", "0.5", "0.55", "0.6", "0.65", "0.7", "0.75", "0.8",
+        "0.85", "0.9", "0.95", "1", "1.05", "1.1", "1.15", "1.2", "1.3", "1.4", "1.5", "2", "3",
     ],
 };
 
@@ -111,7 +116,9 @@ const FORTNIGHT: Scene = Scene {
         ("dynamo", &["dynamo:0.9"]),
         ("static", &["static-equal:12", "static-equal:16"]),
     ],
-    headrooms: &["0", "0.4", "0.7", "1", "1.3", "2"],
+    headrooms: &[
+        "0", "0.2", "0.4", "0.6", "0.7", "0.8", "0.9", "1", "1.1", "1.2", "1.3", "2",
+    ],
 };
 
 impl Scene {
@@ -159,18 +166,32 @@ impl Scene {
         let baselines: Vec<(&str, &str)> = self.sweeps.iter().flat_map(settings_of).collect();
         let rules: Vec<&str> = baselines.iter().map(|(_, rule)| *rule).collect();
         let mut jobs = vec![Job::new(self.scenario(traces, "{interval: 15s}")?, &rules)?];
-        for headroom in self.headrooms {
-            let policy =
-                format!("{{type: Balanced, spare: Save, headroom: \"{headroom}\", interval: 15s}}");
-            jobs.push(Job::new(self.scenario(traces, &policy)?, &["balanced"])?);
+        let ours: Vec<Ours> = self.ours().collect();
+        for ours in &ours {
+            jobs.push(Job::new(
+                self.scenario(traces, &ours.policy())?,
+                &["balanced"],
+            )?);
         }
         let runs = all(settings, &jobs)?;
         let theirs = baselines.iter().zip(&runs[0]);
         let theirs =
             theirs.map(|((family, rule), runs)| Point::new(family, (*rule).to_owned(), runs));
-        let ours = self.headrooms.iter().zip(&runs[1..]);
-        let ours = ours.map(|(headroom, runs)| Point::new(OURS, setting(headroom), &runs[0]));
+        let ours = ours.iter().zip(&runs[1..]);
+        let ours = ours.map(|(ours, runs)| Point::new(OURS, ours.name(), &runs[0]));
         Ok(theirs.chain(ours).collect())
+    }
+
+    fn ours(&self) -> impl Iterator<Item = Ours> {
+        let spends = self.headrooms.iter().map(|headroom| Ours {
+            headroom,
+            drain: None,
+        });
+        let waits = DRAINS.iter().map(|drain| Ours {
+            headroom: "0",
+            drain: Some(drain),
+        });
+        spends.chain(waits)
     }
 
     /// What is written about it.
@@ -207,7 +228,7 @@ impl Scene {
                 "elastic, {}: fewest GPU-hours to the clairvoyant plan's, {what}",
                 self.name
             );
-            front::frugal(what, &points, plan, aims);
+            front::frugal(what, &points, (plan, MAY_WAIT), aims);
         }
 
         page.text(format!(
@@ -217,7 +238,11 @@ impl Scene {
         ));
         let splits = peak::Alone::measure(&base, ALONE, &settings)?.splits();
         let hours = (base.seconds - base.warmup) / 3600.0;
-        let judged = setting(DEFAULT);
+        let judged = Ours {
+            headroom: DEFAULT,
+            drain: None,
+        };
+        let judged = judged.name();
         let table = peak::compare(self.name, &judged, &points, (&splits, hours), aims);
         page.table(table);
         Ok(())
@@ -225,8 +250,32 @@ impl Scene {
 }
 
 /// A setting of ours.
-fn setting(headroom: &str) -> String {
-    format!("balanced, headroom {headroom}")
+#[derive(Debug, Clone, Copy)]
+struct Ours {
+    headroom: &'static str,
+    /// `None`: not declared.
+    drain: Option<&'static str>,
+}
+
+impl Ours {
+    fn name(self) -> String {
+        let drain = self.drain.map(|drain| format!(", drain {drain}"));
+        format!(
+            "balanced, headroom {}{}",
+            self.headroom,
+            drain.unwrap_or_default()
+        )
+    }
+
+    /// The policy of the pool, as YAML in braces.
+    fn policy(self) -> String {
+        let drain = self.drain.map(|drain| format!(", drain: {drain}"));
+        format!(
+            "{{type: Balanced, spare: Save, interval: 15s, headroom: \"{}\"{}}}",
+            self.headroom,
+            drain.unwrap_or_default()
+        )
+    }
 }
 
 /// GPU-hours of those who know the load and never let an agent wait for more than [`MAY_WAIT`], by seed.
@@ -295,7 +344,8 @@ pub(super) fn page(settings: &Settings, traces: &Traces, aims: &mut Vec<Aim>) ->
         "Measured rates, scaled to a mean load of {LOAD} GPUs, an even part for each of four agents, Poisson within the ten minutes of a rate; \
          nodes of one GPU, 4 to {MOST} of them; a node comes {PROVISION} s after it is needed and goes {IDLE} s after its last pod; cold start {COLD_START} s. \
          requests wait in one queue an agent, as in a gateway, under every rule. The first hour is not counted. Balanced saves what nobody needs (spare: \
-         Save), its headroom is swept; it decides every 15 s as an HPA does. \
+         Save), its headroom is swept; it decides every 15 s as an HPA does. Its economical end is a declared drain that is longer than \
+         twice the lag: by as much requests may wait. \
          The targets of an HPA end at 0.9: no GPU is busier than always, so that with 1 it never scales up.",
     ));
     for scene in [DAY, FORTNIGHT] {

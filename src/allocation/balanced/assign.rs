@@ -1,9 +1,10 @@
 //! Kleinrock's square-root assignment with what waits already, and with what cannot be foretold.
 
 use super::super::demand::{KnownLoad, Meter, load};
-use super::super::types::{Agent, Spare};
-use super::memory::Learned;
-use super::{Horizon, LARGEST_LOAD, Pool};
+use super::super::types::Agent;
+use super::memory::{Learned, Memory};
+use super::surge::surge;
+use super::{Horizon, LARGEST_LOAD, Pool, Saving};
 use crate::units::Priority;
 use std::time::Duration;
 
@@ -21,28 +22,23 @@ const PRIORITIES: [Priority; 3] = [Priority::High, Priority::Medium, Priority::L
 
 /// Writes every agent's wish. True when the pool is larger than all that is needed, and the rest is to be saved.
 pub(super) fn assign(
-    learned: &mut [Learned],
+    memory: &mut Memory,
     agents: &[Agent<'_>],
     horizon: Horizon,
-    spare: Spare,
+    saving: Option<Saving>,
     pool: Pool,
 ) -> bool {
     if pool.free <= 0.0 {
-        learned.iter_mut().for_each(|learned| learned.wish = 0.0);
+        let all = memory.agents.iter_mut();
+        all.for_each(|learned| learned.wish = 0.0);
         return false;
     }
-    if let Spare::Save { headroom_milli } = spare
-        && save(
-            learned,
-            agents,
-            horizon,
-            f64::from(headroom_milli) / 1000.0,
-            pool,
-        )
+    if let Some(saving) = saving
+        && save(memory, agents, horizon, saving, pool)
     {
         return true;
     }
-    lend(learned, agents, horizon, pool);
+    lend(&mut memory.agents, agents, horizon, pool);
     false
 }
 
@@ -52,25 +48,33 @@ pub(super) fn assign(
 /// square root of the load in GPUs, hence square-root staffing (Halfin and Whitt, "Heavy-traffic limits for queues with many exponential
 /// servers", *Operations Research* 29, 1981); the forecast is off by an error of its own, and the variances of both add up (Whitt,
 /// "Dynamic staffing in a telephone call center aiming to immediately answer all calls", *Operations Research Letters* 24, 1999).
+///
+/// What waits and what comes within the horizon is worked off within the horizon and the time for which requests may wait. So the longer
+/// that is, the more waits before it asks for a GPU: in balance as much as comes in that time.
 fn save(
-    learned: &mut [Learned],
+    memory: &mut Memory,
     agents: &[Agent<'_>],
     horizon: Horizon,
-    headroom: f64,
+    saving: Saving,
     pool: Pool,
 ) -> bool {
-    let meter = Meter::new(Duration::from_secs_f64(horizon.span));
+    let within = horizon.span + saving.patience;
+    let part = horizon.span / within;
+    let meter = Meter::new(Duration::from_secs_f64(within));
+    let (learned, past) = memory.agents_and_past();
     let (mut least, mut all) = (0.0, 0.0);
     for (learned, agent) in learned.iter_mut().zip(agents) {
+        let forecast = surge(learned, past);
+        let deviation = deviation(forecast, learned, agent, horizon);
         let need = |deviations: f64| {
             load(agent).map_or(0.0, |KnownLoad { backlog, .. }| {
-                let arrivals = learned.forecast + deviations * deviation(learned, agent, horizon);
+                let arrivals = (forecast + deviations * deviation) * part;
                 let load = KnownLoad { arrivals, backlog };
                 meter.of(agent, load).share.0 as f64 / pool.free
             })
         };
         // Until the next pass the wish is what it needs without headroom, and the aim what it needs with all of it.
-        (learned.wish, learned.aim) = (need(0.0), need(headroom));
+        (learned.wish, learned.aim) = (need(0.0), need(saving.headroom));
         least += learned.wish;
         all += learned.aim;
     }
@@ -86,9 +90,9 @@ fn save(
 }
 
 /// By how much the requests a second that an agent could serve at once may differ from its forecast: one standard deviation.
-fn deviation(learned: &Learned, agent: &Agent<'_>, horizon: Horizon) -> f64 {
+fn deviation(forecast: f64, learned: &Learned, agent: &Agent<'_>, horizon: Horizon) -> f64 {
     // A GPU counts as the requests a second that it serves, and so the variance of a Poisson number of GPUs as that times the load.
-    let noise = learned.forecast * agent.base_throughput.min(LARGEST_LOAD);
+    let noise = forecast * agent.base_throughput.min(LARGEST_LOAD);
     let error = learned.dispersion / horizon.span;
     (noise + error).sqrt()
 }

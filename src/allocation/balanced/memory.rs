@@ -10,8 +10,8 @@ use std::time::Duration;
 const FINE: f64 = 8.0;
 /// Marks kept: those of one horizon, and its two ends.
 const MARKS: usize = 10;
-/// Lags and intervals beyond count as this, in seconds.
-const LONGEST: f64 = 86_400.0;
+/// Lags, intervals and drains beyond count as this, in seconds.
+pub(super) const LONGEST: f64 = 86_400.0;
 
 /// What Balanced remembers from decision to decision; about 1 KB an agent. Losing it is safe: the equal split holds until
 /// there is evidence again.
@@ -79,6 +79,27 @@ pub(super) struct Learned {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) held: Vec<Held>,
     marks: Vec<Mark>,
+}
+
+/// When the marks were made, seen from now.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Past<'a> {
+    marked: &'a [Duration],
+    now: Duration,
+}
+
+impl Past<'_> {
+    /// Requests of an agent since each of its marks, and the seconds that this is ago; the last mark first. Ends where arrivals were
+    /// missed.
+    pub(super) fn counts(self, learned: &Learned) -> impl Iterator<Item = (f64, f64)> {
+        let marks = learned.marks.iter().zip(self.marked).rev();
+        let known = marks.take_while(|(mark, _)| mark.seen >= 0.0);
+        let since = known.map(move |(mark, then)| {
+            let age = self.now.saturating_sub(*then).as_secs_f64();
+            (learned.seen - mark.seen, age)
+        });
+        since.filter(|(_, age)| *age > 0.0)
+    }
 }
 
 /// What was foretold and wished for at some instant.
@@ -151,6 +172,15 @@ impl Memory {
 
     fn since(&self, then: Duration, now: Duration) -> f64 {
         now.saturating_sub(then).as_secs_f64()
+    }
+
+    /// The agents, and the time behind them.
+    pub(super) fn agents_and_past(&mut self) -> (&mut [Learned], Past<'_>) {
+        let past = Past {
+            marked: &self.marked,
+            now: self.at.unwrap_or_default(),
+        };
+        (&mut self.agents, past)
     }
 
     /// Keeps what is known of the agents that are there, forgets the others.

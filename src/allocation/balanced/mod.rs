@@ -21,7 +21,8 @@
 //!    WaterFilling's own stages, and what ceilings leave over is lent to all alike.
 //!
 //! Where what nobody needs is to be saved ([`Spare::Save`]), steps 2 and 3 are for times when not all needs fit. Else everyone gets its
-//! forecast, its backlog's share and a headroom, and counts all of it as its demand.
+//! forecast, its backlog's share and a headroom, and counts all of it as its demand. The forecast counts there only as far as what came
+//! within the last horizon does not contradict it (`surge`), and a drain that is longer than the lag asks for lets requests wait.
 //!
 //! No agent of known load wishes for less than a twentieth of an equal part, so that none starves for want of evidence. Not
 //! monotone in a single reading: a higher one also teaches the forecast, which may then be trusted less.
@@ -31,6 +32,7 @@ mod evidence;
 mod exact;
 mod forecast;
 mod memory;
+mod surge;
 #[cfg(test)]
 mod tests;
 mod whole;
@@ -38,10 +40,11 @@ mod whole;
 pub use memory::Memory;
 
 use super::demand::{KnownLoad, Meter, load};
+use super::pace::{LAGS_A_DRAIN, UNDECLARED_DRAIN};
 use super::rounding::{LARGEST, Rounding, UNIT, fixed};
 use super::types::{Agent, Allotment, Reason, Snapshot, Spare};
 use super::water_filling::{Rest, Totals, deal, judge};
-use memory::Learned;
+use memory::{LONGEST, Learned};
 
 /// Loads and throughputs beyond count as this, so that no square and no quotient overflows.
 const LARGEST_LOAD: f64 = 1e15;
@@ -68,6 +71,15 @@ struct Pool {
     whole: bool,
 }
 
+/// How much is saved.
+#[derive(Debug, Clone, Copy)]
+struct Saving {
+    /// Standard deviations of the GPUs that are busy at once.
+    headroom: f64,
+    /// Seconds for which requests may wait: by as much is the drain longer than the lag asks for, and than it is when none is declared.
+    patience: f64,
+}
+
 pub(super) fn allocate(
     spare: Spare,
     snapshot: &Snapshot<'_>,
@@ -83,12 +95,25 @@ pub(super) fn allocate(
     });
     forecast::combine(&mut memory.agents, agents);
     let pool = claim(snapshot, agents, &memory.agents, horizon, out);
-    let saved = assign::assign(&mut memory.agents, agents, horizon, spare, pool);
+    let saved = assign::assign(memory, agents, horizon, saving(spare, snapshot), pool);
     evidence::weigh(memory, agents, horizon, pool);
     memory.mark(horizon);
     let totals = wish(memory, agents, pool, saved, out);
     let rest = if saved { Rest::Free } else { Rest::Alike };
     deal(agents, out, snapshot.capacity.0, &totals, rest);
+}
+
+/// What is saved for, where anything is.
+fn saving(spare: Spare, snapshot: &Snapshot<'_>) -> Option<Saving> {
+    let Spare::Save { headroom_milli } = spare else {
+        return None;
+    };
+    let least = snapshot.lag.saturating_mul(LAGS_A_DRAIN);
+    let patience = snapshot.drain.saturating_sub(least.max(UNDECLARED_DRAIN));
+    Some(Saving {
+        headroom: f64::from(headroom_milli) / 1000.0,
+        patience: patience.as_secs_f64().min(LONGEST),
+    })
 }
 
 /// Demand and the reason as far as load alone decides it.
@@ -160,8 +185,8 @@ fn wish(
         if known(&&*slot) {
             slot.target.0 = rounding.round(share(learned));
             if saved {
-                // What is saved for is needed: whole replicas are rounded up to it.
-                slot.demand = slot.demand.max(slot.target);
+                // What is saved for is needed, and no more: whole replicas are rounded up to it, and who may wait is not short.
+                slot.demand = slot.target;
             }
             if part == 0.0 && slot.reason == Reason::DemandMet {
                 slot.reason = Reason::HoldingSteady;

@@ -17,6 +17,8 @@ struct Pool {
     memory: Memory,
     second: u64,
     policy: Policy,
+    /// In seconds.
+    drain: u64,
 }
 
 impl Pool {
@@ -25,6 +27,7 @@ impl Pool {
             memory: Memory::default(),
             second: 0,
             policy,
+            drain: 20,
         }
     }
 
@@ -34,7 +37,7 @@ impl Pool {
             now: Duration::from_secs(self.second),
             interval: Duration::from_secs(1),
             lag: Duration::from_secs(10),
-            drain: Duration::from_secs(20),
+            drain: Duration::from_secs(self.drain),
             agents,
         };
         self.second += 1;

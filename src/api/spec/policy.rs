@@ -22,7 +22,7 @@ pub struct PolicySpec {
     pub demand_window: String,
 
     /// Time in which backlog is to be worked off, as a duration; 1s to 24h; where the actuation lag is long, 2 times the lag is
-    /// used instead. Default 30s.
+    /// used instead. By as much as it is longer than both that and 30s, Save lets requests wait, which takes fewer GPUs. Default 30s.
     #[schemars(schema_with = "schema::window")]
     pub drain: String,
 

@@ -99,6 +99,71 @@ fn when_not_even_the_loads_fit_nothing_is_saved() {
     assert_eq!(targets(&out).iter().sum::<u64>(), 4000, "{out:?}");
 }
 
+/// Targets of agent `a` alone, second by second, under loads of its own.
+fn alone(mut pool: Pool, seconds: u64, rate: impl Fn(u64) -> f64) -> Vec<u64> {
+    let decide = |second| targets(&pool.decide(64_000, &[loaded("a", rate(second), 0.0)]))[0];
+    (0..seconds).map(decide).collect()
+}
+
+#[test]
+fn a_jump_is_followed_long_before_the_means_have_seen_it() {
+    // One GPU for half an hour, then two: the shortest of the means lasts a horizon of 12 s.
+    let up = |second| if second < 1800 { 100.0 } else { 200.0 };
+    let got = alone(save(0), 1806, up);
+    assert!((980..=1020).contains(&got[1799]), "{}", got[1799]);
+    assert!(got[1803] > 1500, "{}", got[1803]);
+    let down = |second| if second < 1800 { 200.0 } else { 100.0 };
+    let got = alone(save(0), 1806, down);
+    assert!(got[1803] < 1500, "{}", got[1803]);
+}
+
+#[test]
+fn random_arrivals_are_no_jump() {
+    // Counts of ten and of fourteen: a Poisson process of twelve a second differs by more.
+    let rate = |second: u64| if second * 7 % 5 < 2 { 14.0 } else { 10.0 };
+    let mut calm = save(0);
+    let mut seen = Vec::new();
+    for second in 0..1800 {
+        let out = calm.decide(64_000, &[loaded("a", rate(second), 0.0)]);
+        seen.push((targets(&out)[0], calm.memory.agents[0].forecast));
+    }
+    for (target, forecast) in &seen[600..] {
+        assert!(
+            (*target as f64 - 10.0 * forecast).abs() <= 1.0,
+            "{target} {forecast}"
+        );
+    }
+}
+
+#[test]
+fn bursts_that_are_over_within_the_horizon_are_no_jump() {
+    // A hundred at once every four seconds: 25 a second, a quarter of a GPU.
+    let rate = |second| if second % 4 == 3 { 100.0 } else { 0.0 };
+    for target in &alone(save(0), 1800, rate)[600..] {
+        assert!((200..300).contains(target), "{target}");
+    }
+}
+
+#[test]
+fn a_drain_beyond_what_the_lag_asks_for_lets_as_much_wait() {
+    // A load of two GPUs; the lag of 10 s asks for a drain of 20 s, and 30 s is what nobody declared.
+    let after = |drain: u64, backlog: f64| {
+        let mut pool = save(0);
+        pool.drain = drain;
+        let mut out = Vec::new();
+        (0..600).for_each(|_| out = pool.decide(64_000, &[loaded("a", 200.0, backlog)]));
+        out[0]
+    };
+    let near_two = |got: Allotment| (1990..=2010).contains(&got.target.0);
+    assert!(near_two(after(30, 0.0)), "{:?}", after(30, 0.0));
+    assert_eq!(after(30, 0.0), after(5, 0.0));
+    // A minute more: as much is served as comes, when what comes in a minute waits, and nobody is short meanwhile.
+    assert!(near_two(after(90, 200.0 * 60.0)));
+    let patient = after(90, 0.0);
+    assert!(patient.target.0 < 500, "{patient:?}");
+    assert_eq!(patient.reason, Reason::DemandMet);
+}
+
 #[test]
 fn an_absurd_load_leaves_finite_shares() {
     let absurd = Agent {
