@@ -19,7 +19,7 @@ use tokio::net::TcpListener;
 
 /// Pools that do no harm.
 const ORDINARY: usize = 49;
-/// So many of them have an agent that grows when its load rises and shrinks when it falls, by one GPU: half of them before the others come.
+/// So many of them have two agents on three GPUs, of which the one with the load has two: half of them are moved before the others come.
 const MOVERS: usize = 12;
 /// GPUs where the ordinary pods are: those that grow find some.
 const ROOM: u32 = 80;
@@ -90,18 +90,37 @@ async fn reaction(stage: &Stage, drain: &str) -> Duration {
     took[took.len() / 2]
 }
 
-/// How long it takes from a rise of their loads until the slowest of these movers is written one more replica. Then their loads end.
+/// The second agent of a mover.
+fn second(i: usize) -> String {
+    format!("second-{i}")
+}
+
+/// How long it takes until the load of these movers has moved a GPU to the agent that had one, in the slowest of them: the other agent is
+/// written one replica less, and when its pod is gone this one gets one more. Then the load ends.
 async fn growth(stage: &Stage, movers: Range<usize>) -> Duration {
-    let names: Vec<String> = movers.map(|i| format!("agent-{i}")).collect();
+    let mut poor = Vec::new();
+    for i in movers {
+        let names = [format!("agent-{i}"), second(i)];
+        let found = wait::until(LIMIT, format!("mover {i} has given all out"), async || {
+            let [first, last] = [&names[0], &names[1]];
+            let replicas = (stage.replicas(first).await?, stage.replicas(last).await?);
+            Ok(match replicas {
+                (2, 1) => Some(last.clone()),
+                (1, 2) => Some(first.clone()),
+                _ => None,
+            })
+        });
+        poor.push(found.await.unwrap());
+    }
     let load = |agent: &String| AgentLoad {
         agent: agent.clone(),
         arrivals: Arrivals::Constant { rate: 15.0 },
         work: Work::Deterministic,
     };
-    let loads: Vec<AgentLoad> = names.iter().map(load).collect();
+    let loads: Vec<AgentLoad> = poor.iter().map(load).collect();
     let start = Instant::now();
     let driver = stage.drive(&loads, LIMIT * 2);
-    for name in &names {
+    for name in &poor {
         let what = format!("{name} is written one more replica");
         wait::until(LIMIT, what, async || {
             Ok((stage.replicas(name).await? == 2).then_some(()))
@@ -239,8 +258,13 @@ async fn a_pool_with_a_thousand_pods_that_hang_and_one_whose_pods_and_writes_do_
         stage.apply(&agent.object()).await.unwrap();
     }
     for (i, agent) in agents.iter().enumerate() {
-        let most = if i < MOVERS { 2 } else { 1 };
-        let mut object = pool(most, &[agent.agent("Medium", "1", most)]);
+        let mut object = pool(1, &[agent.agent("Medium", "1", 1)]);
+        if i < MOVERS {
+            let other = AgentWorkload::new(second(i), 10.0);
+            stage.apply(&other.object()).await.unwrap();
+            let both = [agent, &other].map(|agent| agent.agent("Medium", "1", 2));
+            object = pool(3, &both);
+        }
         object["metadata"]["name"] = json!(format!("pool-{i}"));
         object["spec"]["devices"][0]["nodeSelector"] = json!({ "kind": "ordinary" });
         stage.apply(&object).await.unwrap();
