@@ -49,13 +49,11 @@ struct Scene {
 }
 
 /// Declared drains for which requests may wait, each without headroom: the economical end. Twice the lag is 6 min here.
-const DRAINS: [&str; 9] = [
-    "6m30s", "7m", "7m30s", "8m", "8m10s", "8m20s", "8m30s", "9m", "10m",
-];
+const DRAINS: [&str; 6] = ["6m30s", "7m", "8m", "8m20s", "9m", "10m"];
 
 const DAY: Scene = Scene {
     name: "a day",
-    from: "A day of measured rates of four services.",
+    from: "a day of measured rates of four services.",
     source: Source::Four {
         name: "four_agent_C_rates/rates_24h.csv.gz",
         stand_in: BuiltIn::C,
@@ -63,7 +61,7 @@ const DAY: Scene = Scene {
         seconds: Some(86_400.0),
     },
     rate: 3.0,
-    seeds: 5,
+    seeds: 12,
     sweeps: &[
         (
             "hpa",
@@ -71,21 +69,18 @@ const DAY: Scene = Scene {
                 "hpa:0.4", "hpa:0.5", "hpa:0.6", "hpa:0.7", "hpa:0.8", "hpa:0.9",
             ],
         ),
-        ("keda", &["keda:1", "keda:5", "keda:20", "keda:100"]),
+        ("keda", &["keda:5", "keda:20", "keda:100"]),
         ("knative", &["knative:0.5", "knative:0.7", "knative:0.9"]),
-        ("wva", &["wva:0.5", "wva:0.85", "wva:2", "wva:4", "wva:8"]),
-        (
-            "dynamo",
-            &["dynamo:0.5", "dynamo:0.9", "dynamo:2", "dynamo:4"],
-        ),
+        ("wva", &["wva:0.85", "wva:4"]),
+        ("dynamo", &["dynamo:0.9", "dynamo:2", "dynamo:4"]),
         (
             "static",
             &["static-equal:8", "static-equal:12", "static-equal:16"],
         ),
     ],
     headrooms: &[
-        "0", "0.1", "0.2", "0.3", "0.4", "0.5", "0.55", "0.6", "0.65", "0.7", "0.75", "0.8",
-        "0.85", "0.9", "0.95", "1", "1.05", "1.1", "1.15", "1.2", "1.3", "1.4", "1.5", "2", "3",
+        "0", "0.2", "0.4", "0.5", "0.55", "0.6", "0.65", "0.7", "0.75", "0.8", "0.85", "0.9",
+        "0.95", "1", "1.05", "1.1", "1.2", "1.3", "1.5", "2", "3",
     ],
 };
 
@@ -94,7 +89,7 @@ const WEEK: f64 = 604_800.0;
 
 const FORTNIGHT: Scene = Scene {
     name: "14 days",
-    from: "Fourteen days of measured rates of three language services. A fourth agent gets those of the second with its weeks \
+    from: "fourteen days of measured rates of three language services. A fourth agent gets those of the second with its weeks \
            exchanged: the same hours of the same days, another week. Knative is left out for its time: it decides every two seconds.",
     source: Source::Turned {
         name: "four_agent_C_rates/language_rates_14d.csv.gz",
@@ -207,29 +202,40 @@ impl Scene {
         };
         page.heading(self.name);
         page.text(format!(
-            "{} Each agent gets {} requests a second on average, of {} s of a GPU. {} seeds.",
-            self.from,
+            "The load: {} Each agent gets {} requests a second on average, of {} s of a GPU. {} seeds.",
+            traces.called(self.source, self.from),
             self.rate,
             LOAD / AGENTS.len() as f64 / self.rate,
             settings.seeds
         ));
         let points = self.points(traces, &settings)?;
         page.table(front::table(&points));
-        front::fronts(self.name, &points, aims);
+        page.text(
+            "Beside each of their settings that of ours with the fewest GPU-hours whose p95 is no longer; both are judged by the upper end of \
+             the 95 % interval, so that a tail that differs much from seed to seed may not be reached by chance.",
+        );
+        page.table(front::fronts(self.name, &points, aims));
 
         let base = self.scenario(traces, "{interval: 15s}")?;
         let plans = Plans::of(&base, settings.seeds)?;
         page.text(plans.describe());
-        for (plan, what) in [
-            (&plans.ideal, "any GPU serves any agent and goes at once"),
-            (&plans.pods, "a GPU serves one agent"),
-        ] {
+        let usual = Ours {
+            headroom: DEFAULT,
+            drain: None,
+        };
+        let usual = usual.name();
+        let aim = |what: &str, plan: &[f64]| {
             let what = format!(
                 "elastic, {}: fewest GPU-hours to the clairvoyant plan's, {what}",
                 self.name
             );
-            front::frugal(what, &points, (plan, MAY_WAIT), aims);
-        }
+            front::frugal(what, &points, (plan, MAY_WAIT), &usual)
+        };
+        aims.push(aim(
+            "any GPU serves any agent and goes at once",
+            &plans.ideal,
+        ));
+        aims.push(aim("a GPU serves one agent", &plans.pods).later());
 
         page.text(format!(
             "Peak provisioning: each agent has {} to {} GPUs of its own for the whole time. Of all such splits the smallest whose p95 is no \
@@ -238,12 +244,7 @@ impl Scene {
         ));
         let splits = peak::Alone::measure(&base, ALONE, &settings)?.splits();
         let hours = (base.seconds - base.warmup) / 3600.0;
-        let judged = Ours {
-            headroom: DEFAULT,
-            drain: None,
-        };
-        let judged = judged.name();
-        let table = peak::compare(self.name, &judged, &points, (&splits, hours), aims);
+        let table = peak::compare(self.name, &usual, &points, (&splits, hours), aims);
         page.table(table);
         Ok(())
     }
@@ -325,11 +326,13 @@ impl Plans {
             "Who knows the load and never lets more than {MAY_WAIT} s of work an agent wait pays at least {} GPU-hours where any GPU serves \
              any agent and a node goes at once; at least {} where it goes after {IDLE} s, as here; at least {} where a GPU serves one agent, \
              as a pod's does, and nodes cost nothing but their time in use; and {} where agents that know their own loads do not take over \
-             each other's nodes. The last is a plan; the others bound every plan, none of which is known to reach them.",
+             each other's nodes. The last is a plan; the others bound every plan that serves work as a fluid and changes every {} s at most, none of \
+             which is known to reach them. That more work than that never waits is not asked of the rules, only that the p95 is no longer.",
             hours(&self.ideal),
             hours(&self.together),
             hours(&self.pods),
-            hours(&self.apart)
+            hours(&self.apart),
+            BIN / 1000
         )
     }
 }
@@ -341,9 +344,10 @@ pub(super) fn page(settings: &Settings, traces: &Traces, aims: &mut Vec<Aim>) ->
         ..Page::default()
     };
     page.text(format!(
-        "Measured rates, scaled to a mean load of {LOAD} GPUs, an even part for each of four agents, Poisson within the ten minutes of a rate; \
-         nodes of one GPU, 4 to {MOST} of them; a node comes {PROVISION} s after it is needed and goes {IDLE} s after its last pod; cold start {COLD_START} s. \
-         requests wait in one queue an agent, as in a gateway, under every rule. The first hour is not counted. Balanced saves what nobody needs (spare: \
+        "Rates, scaled to a mean load of {LOAD} GPUs, an even part for each of four agents, Poisson within the ten minutes of a rate; \
+         nodes of one GPU, 4 to {MOST} of them: a budget, at which autoscalers stand that ask for more, so that {MOST} GPUs for the whole time \
+         are the most that anybody pays, and who comes late finds none left; a node comes {PROVISION} s after it is needed and goes {IDLE} s after its last pod; cold start {COLD_START} s. \
+         Engines serve one request at a time; requests wait in one queue an agent, as in a gateway, under every rule. The first hour is not counted. Balanced saves what nobody needs (spare: \
          Save), its headroom is swept; it decides every 15 s as an HPA does. Its economical end is a declared drain that is longer than \
          twice the lag: by as much requests may wait. \
          The targets of an HPA end at 0.9: no GPU is busier than always, so that with 1 it never scales up.",
