@@ -24,14 +24,15 @@ impl Meter {
 
     /// The share that serves `load`, rounded up to milli-GPUs and clamped to the agent's ceiling.
     ///
-    /// Work arrives at `need = arrivals/T + backlog/(T · drain)` GPUs. Within one GPU the speed is `T · share^b`, so that
-    /// the share is `need^(1/b)`; beyond, whole GPUs add up linearly. Any load above zero asks for at least one milli-GPU.
+    /// Work arrives at `need = arrivals/T + backlog/(T · drain)` GPUs. Within one part of a GPU the speed is `T · share^b`, so
+    /// that the share is `need^(1/b)`; beyond, parts of that size add up linearly. Where smaller parts would do, they serve more
+    /// with the share, never less. Any load above zero asks for at least one milli-GPU.
     #[inline]
     pub(super) fn of(self, agent: &Agent<'_>, load: KnownLoad) -> Demand {
         let work = load.arrivals + load.backlog * self.per_second;
         let mut milli = 1000.0 * work / agent.base_throughput;
-        if agent.speed_exponent < 1.0 && milli < 1000.0 {
-            milli = partition(milli, agent.speed_exponent);
+        if agent.speed_exponent < 1.0 {
+            milli = in_parts(milli, agent.speed_exponent, agent.part_gpus());
         }
         let wanted = round_up(milli).max(u64::from(work > 0.0));
         Demand {
@@ -73,10 +74,17 @@ pub(super) fn load(agent: &Agent<'_>) -> Option<KnownLoad> {
     }
 }
 
-/// The share, in milli-GPUs, of one GPU that does the work of `milli` where speed is `T · share^exponent`.
+/// The share, in milli-GPUs, that does the work of `milli` GPUs where speed is `T · share^exponent` within a part of a GPU.
 #[inline(never)]
-fn partition(milli: f64, exponent: f64) -> f64 {
-    1000.0 * libm::pow(milli / 1000.0, 1.0 / exponent)
+fn in_parts(milli: f64, exponent: f64, part: f64) -> f64 {
+    if milli < 1000.0 {
+        let alone = 1000.0 * libm::pow(milli / 1000.0, 1.0 / exponent);
+        if alone < 1000.0 * part {
+            return alone;
+        }
+    }
+    // At the joint both are the part itself, whatever the roundings: demand stays monotone.
+    (milli * libm::pow(part, 1.0 - exponent)).max(1000.0 * part)
 }
 
 /// Finite and ≥ 0: the bits of such numbers, -0 made 0, are those below infinity's. One comparison where a range takes many.
@@ -148,6 +156,62 @@ mod tests {
             Some(1500),
             "whole GPUs are linear"
         );
+    }
+
+    /// What an agent asks for that needs so many thousandths of a GPU's work, with exponent 0.5.
+    fn in_parts_of(part: u64, need: u32) -> u64 {
+        let agent = Agent {
+            speed_exponent: 0.5,
+            part: MilliGpus(part),
+            load: Load::Measured {
+                arrivals_per_second: f64::from(need),
+                backlog: 0.0,
+            },
+            base_throughput: 1000.0,
+            ..agent("a")
+        };
+        let meter = Meter::new(Duration::from_secs(60));
+        meter.demand(&agent).map_or(0, |d| d.share.0)
+    }
+
+    #[test]
+    fn several_parts_are_each_worth_more_than_their_size() {
+        // A quarter of a GPU serves half of T: three of them serve 1.5 T.
+        assert_eq!(in_parts_of(250, 1500), 750);
+        assert_eq!(in_parts_of(250, 750), 375, "one and a half quarters");
+        assert_eq!(in_parts_of(250, 300), 90, "less than one part: as before");
+        assert_eq!(in_parts_of(143, 1500), 568, "4 of 143 serve 1.51 T");
+    }
+
+    #[test]
+    fn a_part_as_large_as_a_gpu_changes_nothing() {
+        for need in 0..3000 {
+            assert_eq!(in_parts_of(1000, need), in_parts_of(0, need));
+            assert_eq!(in_parts_of(9000, need), in_parts_of(0, need));
+        }
+    }
+
+    #[test]
+    fn more_work_asks_for_no_smaller_share_and_larger_parts_for_no_less() {
+        for part in [1, 2, 129, 143, 250, 388, 907, 1000] {
+            for need in 0..3000 {
+                let (one, more) = (in_parts_of(part, need), in_parts_of(part, need + 1));
+                assert!(one <= more, "{part} {need}: {one} {more}");
+                let larger = in_parts_of(part + 1, need);
+                assert!(one <= larger, "{part} {need}: {one} {larger}");
+            }
+        }
+    }
+
+    #[test]
+    fn instances_of_the_share_asked_for_serve_the_load() {
+        for part in [129u64, 259, 388] {
+            for need in 1..3000 {
+                let parts = in_parts_of(part, need).div_ceil(part);
+                let serves = parts as f64 * (part as f64 / 1000.0).sqrt();
+                assert!(serves * 1000.0 >= f64::from(need) - 1e-6, "{part} {need}");
+            }
+        }
     }
 
     #[test]

@@ -12,6 +12,7 @@ struct Facts {
     minimum: u64,
     throughput: f64,
     exponent: f64,
+    part: u64,
     load: Option<(f64, f64)>,
     floor: u64,
     above_floor: u64,
@@ -47,7 +48,7 @@ fn facts() -> impl Strategy<Value = Facts> {
         priority(),
         milli(),
         10.0..200.0f64,
-        exponent,
+        (exponent, prop_oneof![Just(0u64), 1u64..1200]),
         load(),
         milli(),
         milli(),
@@ -59,7 +60,7 @@ fn facts() -> impl Strategy<Value = Facts> {
                 priority,
                 minimum,
                 throughput,
-                exponent,
+                (exponent, part),
                 load,
                 floor,
                 above_floor,
@@ -70,6 +71,7 @@ fn facts() -> impl Strategy<Value = Facts> {
                 minimum,
                 throughput,
                 exponent,
+                part,
                 load,
                 floor,
                 above_floor,
@@ -92,6 +94,7 @@ fn agents(facts: &[Facts]) -> Vec<Agent<'static>> {
         min_share: MilliGpus(f.minimum),
         base_throughput: f.throughput,
         speed_exponent: f.exponent,
+        part: MilliGpus(f.part),
         load: f
             .load
             .map_or(Load::Unknown, |(arrivals_per_second, backlog)| {

@@ -32,6 +32,7 @@ pub(super) fn agent(name: &str) -> Agent<'_> {
         min_share: MilliGpus::ZERO,
         base_throughput: 100.0,
         speed_exponent: 1.0,
+        part: MilliGpus::ZERO,
         load: arrivals(0.0),
         floor: MilliGpus::ZERO,
         ceiling: MilliGpus::whole(64),

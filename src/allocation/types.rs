@@ -68,8 +68,11 @@ pub struct Agent<'a> {
     pub min_share: MilliGpus,
     /// Requests per second that one whole GPU serves (the paper's T); finite, > 0.
     pub base_throughput: f64,
-    /// b in speed = T · share^b within one GPU; 1 where speed is linear (whole GPUs, time-slicing); in (0, 1].
+    /// b in speed = T · share^b within one part of a GPU; 1 where speed is linear (whole GPUs, time-slicing); in (0, 1].
     pub speed_exponent: f64,
+    /// Largest part of a GPU that one replica can have: a larger share is several parts, whose speeds add up. At most a GPU;
+    /// zero: a whole GPU.
+    pub part: MilliGpus,
     /// What is known of its load.
     pub load: Load,
     /// Share that its smallest permitted quantum amounts to: it counts at least at this size.
@@ -81,6 +84,17 @@ pub struct Agent<'a> {
     pub quantum: MilliGpus,
     /// Share that is in force now; pending and loading copies count as granted.
     pub realized: MilliGpus,
+}
+
+impl Agent<'_> {
+    /// Where speeds begin to add up, in GPUs: in (0, 1].
+    #[inline]
+    pub(super) fn part_gpus(&self) -> f64 {
+        match self.part {
+            MilliGpus::ZERO => 1.0,
+            part => part.min(MilliGpus::ONE).as_gpus(),
+        }
+    }
 }
 
 /// Everything a policy may look at, at one instant.

@@ -21,6 +21,7 @@ pub fn allot(
             min_share: agent.min_share,
             base_throughput: agent.base_throughput,
             speed_exponent: agent.speed_exponent,
+            part: extent.part,
             load: *load,
             floor: extent.floor,
             ceiling: extent.ceiling,

@@ -177,6 +177,13 @@ impl<'a> Market<'a> {
         least.saturating_mul(count)
     }
 
+    /// The largest unit within `budget` that the agent could have, milli-GPUs; zero when there is none.
+    pub fn largest(&self, i: usize, budget: u64) -> u64 {
+        let there = self.permitted(i).filter(|unit| unit.total() > 0);
+        let shares = there.map(|unit| unit.share);
+        shares.filter(|share| *share <= budget).max().unwrap_or(0)
+    }
+
     /// What the agent could have: from `fewest` replicas to the first quantum of each unit that covers `upto` milli-GPUs.
     pub fn menu(&self, i: usize, fewest: u32, upto: u64) -> Vec<Quantum> {
         let agent = &self.shape.agents[i];

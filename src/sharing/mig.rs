@@ -145,6 +145,21 @@ mod tests {
     }
 
     #[test]
+    fn a_part_of_a_gpu_is_the_largest_instance_that_an_agent_could_have() {
+        let part = |layout: &[(&str, u32)], memory: u64, is_locked: bool| {
+            let mut one = running(&mig("1g.10gb"), 1, &["n"]);
+            one.template_locked = is_locked;
+            let observed = world(vec![a100("n", layout)], vec![one]);
+            survey(&alone(4, memory), &observed).agents[0].part
+        };
+        let mixed = [("1g.10gb", 2), ("3g.40gb", 1)];
+        assert_eq!(part(&[("1g.10gb", 7)], 9000, false), MilliGpus(129));
+        assert_eq!(part(&mixed, 9000, false), MilliGpus(388));
+        assert_eq!(part(&mixed, 9000, true), MilliGpus(129), "its template's");
+        assert_eq!(part(&mixed, 50_000, false), MilliGpus::ZERO, "none");
+    }
+
+    #[test]
     fn the_smallest_profile_is_taken_whose_memory_holds_the_model_and_whose_share_covers() {
         let layout = [("1g.10gb", 2), ("2g.20gb", 1), ("3g.40gb", 1)];
         assert_eq!(

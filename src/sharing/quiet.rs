@@ -59,6 +59,7 @@ fn steps_when_settled(
                     min_share: MilliGpus(100),
                     base_throughput: 10.0,
                     speed_exponent: 1.0,
+                    part: extent.part,
                     load: Load::Measured {
                         arrivals_per_second: mean,
                         backlog: mean / 5.0,

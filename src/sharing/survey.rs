@@ -35,6 +35,10 @@ pub(super) fn partitions(market: &Market<'_>) -> Survey {
                     Strategy::WholeGpu if market.serves(i) => MilliGpus(market.step(i)),
                     _ => MilliGpus::ZERO,
                 },
+                part: match shape.strategy {
+                    Strategy::Mig => MilliGpus(market.largest(i, capacity.0)),
+                    Strategy::WholeGpu | Strategy::TimeSlicing { .. } => MilliGpus::ZERO,
+                },
                 realized: market.in_force(i).map_or(MilliGpus::ZERO, |q| q.share),
             }
         })

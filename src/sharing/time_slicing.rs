@@ -114,6 +114,7 @@ pub(super) fn survey(market: &Market<'_>) -> Survey {
                 floor: MilliGpus(floor.min(ceiling)),
                 ceiling: MilliGpus(ceiling),
                 quantum: MilliGpus::ZERO,
+                part: MilliGpus::ZERO,
                 realized: MilliGpus(share(capacity.0, mine, all)),
             }
         })

@@ -257,6 +257,8 @@ pub struct Extent {
     pub ceiling: MilliGpus,
     /// Share of one replica, where the share is a number of whole replicas (whole GPUs); else zero.
     pub quantum: MilliGpus,
+    /// Share of the largest part of a GPU that one replica could be given (MIG); else zero.
+    pub part: MilliGpus,
     /// Share in force; pending and loading copies count as granted.
     pub realized: MilliGpus,
 }

@@ -199,6 +199,7 @@ fn decide(gpus: u64) -> [Allotment; 4] {
         min_share: AGENTS[i].min_share * gpus,
         base_throughput: AGENTS[i].throughput,
         speed_exponent: 1.0,
+        part: MilliGpus::ZERO,
         load: Load::Measured {
             arrivals_per_second: AGENTS[i].arrivals,
             backlog: 0.0,

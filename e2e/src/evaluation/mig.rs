@@ -140,9 +140,8 @@ pub(super) fn page(settings: &Settings, traces: &Traces, losses: &mut Vec<Loss>)
          count whole GPUs and have no meaning here; HPA and KEDA change replicas and never the profile.",
     ));
     page.text(
-        "The policies reckon with an agent's share as with one part of a GPU. Several instances that are each worth more than their size \
-         serve more than that, so that with exponent 0.5 and seven instances an agent the policies take a pool for overloaded that is not, \
-         and deal it out by priority. Where agents change places both are without a pod for a moment.",
+        "The policies reckon with as many of the largest instance that an agent could have as its load needs; smaller ones serve more with \
+         the same share. Where agents change places both are without a pod for a moment.",
     );
     for layout in &LAYOUTS {
         page.heading(layout.words);

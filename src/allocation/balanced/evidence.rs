@@ -103,10 +103,13 @@ fn share(learned: &Learned, agent: &Agent<'_>, part: f64, pool: Pool) -> f64 {
 /// Requests a second that an agent serves with so many milli-GPUs.
 fn speed(agent: &Agent<'_>, milli: f64) -> f64 {
     let gpus = milli / 1000.0;
-    let speed = if agent.speed_exponent < 1.0 && gpus < 1.0 {
+    let part = agent.part_gpus();
+    let speed = if agent.speed_exponent >= 1.0 {
+        gpus
+    } else if gpus < part {
         libm::pow(gpus, agent.speed_exponent)
     } else {
-        gpus
+        gpus * libm::pow(part, agent.speed_exponent - 1.0)
     };
     (agent.base_throughput * speed).min(LARGEST_LOAD)
 }

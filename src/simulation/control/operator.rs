@@ -114,6 +114,9 @@ impl Controller for Operator {
             min_share: self.pool.agents[i].min_share,
             base_throughput: self.pool.agents[i].base_throughput,
             speed_exponent: self.pool.agents[i].speed_exponent,
+            part: survey
+                .as_ref()
+                .map_or(MilliGpus::ZERO, |s| s.agents[i].part),
             load,
             floor: survey
                 .as_ref()

@@ -35,6 +35,7 @@ fn pool<'a>(names: &'a [String], dice: &mut Dice) -> Vec<Agent<'a>> {
             min_share: MilliGpus(dice.below(200)),
             base_throughput: throughput as f64,
             speed_exponent: 1.0,
+            part: MilliGpus::ZERO,
             load: Load::Measured {
                 arrivals_per_second: dice.below(throughput) as f64,
                 backlog: dice.below(50) as f64,
