@@ -327,12 +327,14 @@ impl Plans {
              any agent and a node goes at once; at least {} where it goes after {IDLE} s, as here; at least {} where a GPU serves one agent, \
              as a pod's does, and nodes cost nothing but their time in use; and {} where agents that know their own loads do not take over \
              each other's nodes. The last is a plan; the others bound every plan that serves work as a fluid and changes every {} s at most, none of \
-             which is known to reach them. That more work than that never waits is not asked of the rules, only that the p95 is no longer.",
+             which is known to reach them. That more work than that never waits is not asked of the rules, only that the p95 is no longer. \
+             A GPU that serves one agent costs at least {:.1} times what one costs that serves any, whoever decides.",
             hours(&self.ideal),
             hours(&self.together),
             hours(&self.pods),
             hours(&self.apart),
-            BIN / 1000
+            BIN / 1000,
+            self.pods.iter().sum::<f64>() / self.ideal.iter().sum::<f64>()
         )
     }
 }
