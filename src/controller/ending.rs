@@ -111,7 +111,7 @@ pub fn places(
     let of = |map: &BTreeMap<GpuResource, u32>| map.get(resource).copied().unwrap_or(0);
     let used = caches.usage.by_node(&caches.pods);
     let mut nodes = caches.nodes.all();
-    nodes.retain(|(_, node)| has(node, chosen) && may_come(record, node));
+    nodes.retain(|(_, node)| node.bears(chosen) && may_come(record, node));
     let free = nodes.iter().map(|((_, name), node)| {
         let free = of(&node.allocatable).saturating_sub(used.get(name).map_or(0, of));
         free / count.max(1)
@@ -126,14 +126,10 @@ pub fn places(
     free.saturating_sub(promised.div_ceil(count.max(1)))
 }
 
-fn has(node: &NodeRecord, labels: &BTreeMap<String, String>) -> bool {
-    labels.iter().all(|(k, v)| node.labels.get(k) == Some(v))
-}
-
 /// Whether a new pod of the workload may come to the node.
 fn may_come(record: &WorkloadRecord, node: &NodeRecord) -> bool {
     let repelled = record.repelled(&node.taints).is_some();
-    node.schedulable && has(node, &record.node_selector) && !repelled
+    node.schedulable && node.bears(&record.node_selector) && !repelled
 }
 
 /// What replicas of a workload will take of a resource as soon as they can. What keeps a pod out that the scheduler has no node for, or that

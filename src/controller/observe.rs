@@ -99,16 +99,11 @@ pub fn view(pool: &ValidPool, caches: &Caches, claims: &Claims) -> View {
             }
         })
         .collect();
-    let chosen = |node: &NodeRecord| {
-        pool.node_selector
-            .iter()
-            .all(|(k, v)| node.labels.get(k) == Some(v))
-    };
     let nodes: Vec<(String, Arc<NodeRecord>)> = caches
         .nodes
         .all()
         .into_iter()
-        .filter(|(_, node)| chosen(node))
+        .filter(|(_, node)| node.bears(&pool.node_selector))
         .map(|((_, name), node)| (name, node))
         .collect();
     View {

@@ -227,7 +227,7 @@ impl Promises {
             let all = BTreeMap::new();
             let selector = claim.map_or(&all, |claim| &*claim.nodes);
             claim.is_none_or(|claim| claim.uid() != pool.uid)
-                && view.nodes.iter().any(|(_, node)| is_chosen(selector, node))
+                && view.nodes.iter().any(|(_, node)| node.bears(selector))
         };
         let key = |due: &Due| (due.workload.clone(), due.resource.clone());
         let mut written = BTreeMap::new();
@@ -324,11 +324,6 @@ fn stopped<'a>(pool: &ValidPool, view: &View, held: &'a Held) -> Option<&'a Clai
     })
 }
 
-fn is_chosen(selector: &BTreeMap<String, String>, node: &NodeRecord) -> bool {
-    let labels = &node.labels;
-    selector.iter().all(|(k, v)| labels.get(k) == Some(v))
-}
-
 /// What is free on the nodes that take pods.
 struct Open(Vec<(Arc<NodeRecord>, BTreeMap<GpuResource, u32>)>);
 
@@ -357,7 +352,7 @@ impl Open {
         let selector = due.claim.as_ref().map_or(&all, |claim| &*claim.nodes);
         self.0.iter().any(|(node, free)| {
             let free = free.get(&due.resource).copied().unwrap_or(0);
-            is_chosen(selector, node) && free >= due.size
+            node.bears(selector) && free >= due.size
         })
     }
 }

@@ -18,6 +18,13 @@ pub struct NodeRecord {
     pub allocatable: BTreeMap<GpuResource, u32>,
 }
 
+impl NodeRecord {
+    /// Whether it has all of these labels, as a `nodeSelector` asks.
+    pub fn bears(&self, labels: &BTreeMap<String, String>) -> bool {
+        labels.iter().all(|(k, v)| self.labels.get(k) == Some(v))
+    }
+}
+
 impl Filed for NodeRecord {}
 
 impl Record<Node> for NodeRecord {
