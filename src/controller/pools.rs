@@ -8,6 +8,7 @@ use futures::FutureExt;
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -95,7 +96,22 @@ impl Pools {
         }
     }
 
+    /// Every pool that there is has been seen: from now on it can be said which holds a workload, and things are decided.
+    pub fn all_listed(&self, shared: &Shared) {
+        if !shared.pools_listed.load(Ordering::Acquire) {
+            self.replace_claims(shared);
+            shared.pools_listed.store(true, Ordering::Release);
+        }
+    }
+
+    /// Not for each pool of the first list: with a thousand that would be a thousand looks at all of them.
     fn claim(&self, shared: &Shared) {
+        if shared.pools_listed.load(Ordering::Acquire) {
+            self.replace_claims(shared);
+        }
+    }
+
+    fn replace_claims(&self, shared: &Shared) {
         shared
             .claims
             .replace(self.objects.values().map(Arc::as_ref), &self.unreadable);

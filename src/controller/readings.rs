@@ -12,7 +12,7 @@ use crate::signals::{
 };
 use crate::telemetry::{Metrics, ScrapeOutcome};
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 /// Longest window that a pool is prepared for: the pace may slow down as lag is learned.
@@ -43,21 +43,29 @@ struct Reading {
 /// What one round gave, by pod uid.
 pub type Samples = BTreeMap<Arc<str>, Result<PodSample, Problem>>;
 
-fn dialects(metrics: &ValidMetrics) -> Dialects {
-    let only = match (metrics.engine, &metrics.custom) {
-        (Engine::VLLM, _) => Some(Dialect::vllm()),
-        (Engine::SGLang, _) => Some(Dialect::sglang()),
+/// The names to read for an agent. One set of each engine's for all agents: there may be ten thousand.
+fn dialects(metrics: &ValidMetrics) -> Arc<Dialects> {
+    static DETECTED: LazyLock<Arc<Dialects>> = LazyLock::new(|| Arc::new(Dialects::detect()));
+    static VLLM: LazyLock<Arc<Dialects>> =
+        LazyLock::new(|| Arc::new(Dialects::only(Dialect::vllm())));
+    static SGLANG: LazyLock<Arc<Dialects>> =
+        LazyLock::new(|| Arc::new(Dialects::only(Dialect::sglang())));
+    match (metrics.engine, &metrics.custom) {
+        (Engine::VLLM, _) => VLLM.clone(),
+        (Engine::SGLang, _) => SGLANG.clone(),
         (Engine::Custom, Some(names)) => {
             let names = CustomMetrics {
                 finished: names.finished.clone(),
                 running: names.running.clone(),
                 waiting: names.waiting.clone(),
             };
-            Dialect::custom(&names).ok()
+            Dialect::custom(&names).map_or_else(
+                |_| DETECTED.clone(),
+                |dialect| Arc::new(Dialects::only(dialect)),
+            )
         }
-        (Engine::Auto | Engine::Custom, _) => None,
-    };
-    only.map_or_else(Dialects::detect, Dialects::only)
+        (Engine::Auto | Engine::Custom, _) => DETECTED.clone(),
+    }
 }
 
 /// How the pool's samples are judged.
@@ -85,7 +93,7 @@ impl Readings {
             let settings = settings(pool);
             let mut reading = before.unwrap_or_else(|| Reading {
                 metrics: agent.metrics.clone(),
-                dialects: Arc::new(dialects(&agent.metrics)),
+                dialects: dialects(&agent.metrics),
                 tracker: Tracker::new(settings),
                 interval: pool.interval,
                 queried: pool.prometheus.is_some(),

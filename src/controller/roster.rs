@@ -13,7 +13,13 @@ use kube::core::error_boundary::InvalidObject;
 use kube::runtime::WatchStreamExt;
 use kube::runtime::watcher::{self, Event, watcher};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+
+/// Where `kubectl apply` keeps the object as it was applied
+/// (<https://kubernetes.io/docs/reference/labels-annotations-taints/#kubectl-kubernetes-io-last-applied-configuration>).
+const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
+
+/// Pools of one page of a list. With what [`trimmed`] takes out a large pool has some hundred kilobytes in memory, and all of a page are there at once.
+const PAGE: u32 = 50;
 
 type Guarded = DeserializeGuard<AgentPool>;
 
@@ -37,7 +43,8 @@ pub async fn follow_pools(client: &kube::Client, shared: &Arc<Shared>) {
             None => Api::all(client.clone()),
             Some(namespace) => Api::namespaced(client.clone(), namespace),
         };
-        let events = watcher(api, watcher::Config::default()).default_backoff();
+        let config = watcher::Config::default().page_size(PAGE);
+        let events = watcher(api, config).default_backoff();
         events.map(move |event| (i, event)).boxed()
     });
     let events =
@@ -78,7 +85,7 @@ pub async fn follow_pools(client: &kube::Client, shared: &Arc<Shared>) {
             }
         }
         if listings.iter().all(|listing| listing.done) {
-            shared.pools_listed.store(true, Ordering::Release);
+            pools.all_listed(shared);
         }
     }
     pools.join().await;
@@ -132,7 +139,7 @@ fn key_of(pool: &Result<AgentPool, InvalidObject>) -> Key {
 /// An object that is no AgentPool by today's types is left alone with all that it may name, and said.
 fn put(shared: &Arc<Shared>, pools: &mut Pools, pool: Result<AgentPool, InvalidObject>) {
     match pool {
-        Ok(pool) => pools.put(shared, pool),
+        Ok(pool) => pools.put(shared, trimmed(pool)),
         Err(invalid) => {
             let key = key(&invalid.metadata);
             tracing::error!(namespace = key.0, name = key.1, error = %invalid.error, "an AgentPool cannot be read: is the CRD of this version installed? Its workloads are left as they are");
@@ -141,9 +148,37 @@ fn put(shared: &Arc<Shared>, pools: &mut Pools, pool: Result<AgentPool, InvalidO
     }
 }
 
+/// Without what nobody here reads: who manages each field, and what kubectl remembers, together ten times the rest.
+fn trimmed(mut pool: AgentPool) -> AgentPool {
+    pool.metadata.managed_fields = None;
+    if let Some(annotations) = &mut pool.metadata.annotations {
+        annotations.remove(LAST_APPLIED);
+    }
+    pool
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_pool_is_kept_without_what_only_the_api_server_and_kubectl_read() {
+        let mut pool = crate::controller::fixtures::object("pool", "WholeGPU", &["chat"]);
+        let (paused, spec) = ("agentpool.dev/paused".to_owned(), pool.spec.clone());
+        pool.metadata.managed_fields = Some(vec![Default::default()]);
+        pool.metadata.annotations = Some(
+            [
+                (LAST_APPLIED.to_owned(), "{}".to_owned()),
+                (paused.clone(), "true".to_owned()),
+            ]
+            .into(),
+        );
+        let kept = trimmed(pool);
+        assert_eq!(kept.metadata.managed_fields, None);
+        let annotations = kept.metadata.annotations.unwrap_or_default();
+        assert_eq!(annotations.keys().collect::<Vec<_>>(), [&paused]);
+        assert_eq!(kept.spec, spec);
+    }
 
     #[test]
     fn a_kind_that_is_not_served_is_said_to_be_installed_and_how() {

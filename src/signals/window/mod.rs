@@ -168,7 +168,8 @@ pub struct AgentSignal {
 pub struct Tracker {
     settings: Settings,
     ring: Ring,
-    pods: BTreeMap<Arc<str>, PodState>,
+    /// Boxed: a map has room for eleven from the first on, and most agents have few pods.
+    pods: BTreeMap<Arc<str>, Box<PodState>>,
     tick: Option<Duration>,
     /// The last tick at which enough pods were fresh; before that the first tick.
     covered: Duration,
@@ -217,12 +218,12 @@ impl Tracker {
         // In order of uid, so that no sum depends on the order of the list.
         let pods: BTreeMap<&str, &Pod> = pods.iter().map(|pod| (&*pod.uid, pod)).collect();
         for pod in pods.into_values() {
-            let known = self.pods.get(&pod.uid);
+            let known = self.pods.get(&pod.uid).map(|state| &**state);
             let born = (previous < now && is_born(pod, known, previous)).then_some(previous);
             let state = self
                 .pods
                 .entry(pod.uid.clone())
-                .or_insert_with(|| PodState::new(pod, now));
+                .or_insert_with(|| Box::new(PodState::new(pod, now)));
             state.set_ready(pod.ready, now);
             match latest.get(&*pod.uid) {
                 Some(Ok(sample)) => {
@@ -321,10 +322,10 @@ impl Tracker {
         }
         let fresh = || self.pods.values().filter(|pod| pod.fresh(now, settings));
         // A pod's first sample is fresh and says no rate: then the last known rates of the others are all there is.
-        let mean_rate = mean(fresh().filter_map(PodState::rate))
-            .or_else(|| mean(self.pods.values().filter_map(PodState::rate)))
+        let mean_rate = mean(fresh().filter_map(|pod| pod.rate()))
+            .or_else(|| mean(self.pods.values().filter_map(|pod| pod.rate())))
             .unwrap_or(0.0);
-        let mean_backlog = mean(fresh().filter_map(PodState::backlog)).unwrap_or(0.0);
+        let mean_backlog = mean(fresh().filter_map(|pod| pod.backlog())).unwrap_or(0.0);
         let (mut arrivals, mut backlog) = (seen.arrivals, 0.0);
         for pod in self.pods.values().filter(|pod| pod.expected(now, settings)) {
             let is_fresh = pod.fresh(now, settings);
