@@ -84,6 +84,26 @@ fn every_make_target_that_the_readme_names_exists() {
 }
 
 #[test]
+fn what_builds_for_minutes_says_first_what_it_builds_and_how_long_that_took() {
+    let makefile = read(&root().join("Makefile"));
+    for target in ["demo", "check", "test"] {
+        let (_, recipe) = makefile.split_once(&format!("\n{target}:")).unwrap();
+        let first: Vec<&str> = recipe
+            .lines()
+            .skip(1)
+            .take_while(|line| line.starts_with("\t@echo "))
+            .collect();
+        let said = first.join("\n");
+        let begins = format!("\t@echo \"{target}: builds ");
+        assert!(said.starts_with(&begins), "make {target}: {said}");
+        assert!(
+            said.contains(" took $(") && said.contains("$(MEASURED)"),
+            "make {target}: {said}"
+        );
+    }
+}
+
+#[test]
 fn every_file_that_a_document_links_to_exists() {
     for document in ["README.md", "docs/design.md"] {
         let path = root().join(document);
