@@ -104,6 +104,24 @@ fn what_builds_for_minutes_says_first_what_it_builds_and_how_long_that_took() {
 }
 
 #[test]
+fn the_image_is_built_with_the_rust_that_is_asked_for_and_runs_as_the_charts_user() {
+    let value = |file: &str, key: &str| {
+        let text = read(&root().join(file));
+        let found = text.lines().find_map(|line| line.trim().strip_prefix(key));
+        found
+            .unwrap_or_else(|| panic!("{file} has no {key}"))
+            .trim_matches('"')
+            .to_owned()
+    };
+    let rust = value("Cargo.toml", "rust-version = ");
+    let image = value("Dockerfile", "FROM rust:");
+    assert_eq!(image.split('-').next(), Some(rust.as_str()));
+    let helpers = "charts/agentpool/templates/_helpers.tpl";
+    let [user, group] = ["runAsUser: ", "runAsGroup: "].map(|key| value(helpers, key));
+    assert_eq!(value("Dockerfile", "USER "), format!("{user}:{group}"));
+}
+
+#[test]
 fn every_file_that_a_document_links_to_exists() {
     for document in ["README.md", "docs/design.md"] {
         let path = root().join(document);
