@@ -84,6 +84,44 @@ fn every_make_target_that_the_readme_names_exists() {
 }
 
 #[test]
+fn what_builds_for_minutes_says_first_what_it_builds_and_how_long_that_took() {
+    let makefile = read(&root().join("Makefile"));
+    for target in ["demo", "check", "test"] {
+        let (_, recipe) = makefile.split_once(&format!("\n{target}:")).unwrap();
+        let first: Vec<&str> = recipe
+            .lines()
+            .skip(1)
+            .take_while(|line| line.starts_with("\t@echo "))
+            .collect();
+        let said = first.join("\n");
+        let begins = format!("\t@echo \"{target}: builds ");
+        assert!(said.starts_with(&begins), "make {target}: {said}");
+        assert!(
+            said.contains(" took $(") && said.contains("$(MEASURED)"),
+            "make {target}: {said}"
+        );
+    }
+}
+
+#[test]
+fn the_image_is_built_with_the_rust_that_is_asked_for_and_runs_as_the_charts_user() {
+    let value = |file: &str, key: &str| {
+        let text = read(&root().join(file));
+        let found = text.lines().find_map(|line| line.trim().strip_prefix(key));
+        found
+            .unwrap_or_else(|| panic!("{file} has no {key}"))
+            .trim_matches('"')
+            .to_owned()
+    };
+    let rust = value("Cargo.toml", "rust-version = ");
+    let image = value("Dockerfile", "FROM rust:");
+    assert_eq!(image.split('-').next(), Some(rust.as_str()));
+    let helpers = "charts/agentpool/templates/_helpers.tpl";
+    let [user, group] = ["runAsUser: ", "runAsGroup: "].map(|key| value(helpers, key));
+    assert_eq!(value("Dockerfile", "USER "), format!("{user}:{group}"));
+}
+
+#[test]
 fn every_file_that_a_document_links_to_exists() {
     for document in ["README.md", "docs/design.md"] {
         let path = root().join(document);

@@ -129,6 +129,7 @@ impl ValidPool {
         }
         minimum_fits(&agents, device.gpus)?;
         let policy = &spec.policy;
+        let spare = spare(policy)?;
         let annotations = pool.metadata.annotations.as_ref();
         Ok(Self {
             namespace: pool.metadata.namespace.clone().unwrap_or_default(),
@@ -145,7 +146,7 @@ impl ValidPool {
                 PolicyType::WaterFilling => Policy::WaterFilling,
                 PolicyType::Adaptive => Policy::Adaptive,
                 PolicyType::StaticEqual => Policy::StaticEqual,
-                PolicyType::Balanced => Policy::Balanced(spare(policy)?),
+                PolicyType::Balanced => Policy::Balanced(spare),
             },
             interval: span("spec.policy.interval", &policy.interval, 1, 3600)?,
             pace: Pace {

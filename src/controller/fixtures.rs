@@ -2,10 +2,30 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use super::cache::{Caches, NodeRecord, PodRecord, Record, WorkloadRecord};
+use super::claims::Claims;
+use super::config::{PodIdentity, RunConfig, Scope, ScrapeLimits};
+use super::events::events;
+use super::leadership::LeaderState;
+use super::promises::Promises;
+use super::shared::{Bells, Shared};
+use super::write::Writer;
 use crate::api::{AgentPool, ValidPool};
+use crate::signals::Clock;
+use crate::signals::scrape::{Limits, Scraper};
+use crate::telemetry::{Health, Metrics};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{Node, Pod};
+use kube::runtime::events::{Recorder, Reporter};
 use serde_json::{Value, json};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+/// Bound of one call to the API server.
+pub(super) const TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Namespace of everything but nodes.
 pub(super) const NAMESPACE: &str = "n";
@@ -107,4 +127,60 @@ pub(super) fn caches(
             .put(key(format!("{app}-{i}")), 1, pod(app, node));
     }
     caches
+}
+
+/// What pools share, of a replica that leads, knows all there is, and whose API server is at `url`; these are all the pools there are.
+pub(super) fn shared(url: &str, caches: Caches, pools: &[&AgentPool]) -> Shared {
+    caches.nodes.listed();
+    caches.pods.listed();
+    caches.deployments.listed();
+    caches.stateful_sets.listed();
+    caches.autoscalers.listed();
+    caches.scaled_objects.listed();
+    let mut config = kube::Config::new(url.parse().unwrap());
+    config.default_retry = false;
+    let client = kube::Client::try_from(config).unwrap();
+    let (metrics, health, clock) = (Metrics::new(), Health::new(), Clock::start());
+    let leader = watch::channel(LeaderState::Unopposed).1;
+    let scrape = ScrapeLimits {
+        concurrency: 4,
+        timeout: Duration::from_millis(100),
+        max_bytes: 1 << 16,
+    };
+    let reporter = Reporter {
+        controller: "agentpool".into(),
+        instance: None,
+    };
+    let recorder = Recorder::new(client.clone(), reporter);
+    let claims = Claims::default();
+    claims.replace(pools.iter().copied(), &BTreeSet::new());
+    Shared {
+        config: RunConfig {
+            scope: Scope::Cluster,
+            metric_sources: BTreeMap::new(),
+            listen: ([127, 0, 0, 1], 0).into(),
+            scrape,
+            api_timeout: TIMEOUT,
+            pod: PodIdentity::default(),
+            record: None,
+            election: None,
+        },
+        caches: Arc::new(caches),
+        claims,
+        promises: Promises::default(),
+        writer: Writer::new(client, leader, health.clone(), metrics.clone(), TIMEOUT),
+        scraper: Scraper::new(
+            Limits::shared(scrape.concurrency, scrape.timeout, scrape.max_bytes),
+            clock,
+        ),
+        sources: BTreeMap::new(),
+        clock,
+        events: events(recorder, metrics.clone(), TIMEOUT).0,
+        metrics,
+        recorder: None,
+        health,
+        stop: CancellationToken::new(),
+        pools_listed: AtomicBool::new(true),
+        bells: Bells::default(),
+    }
 }

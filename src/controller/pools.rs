@@ -1,7 +1,7 @@
 //! One task a pool: started when the pool appears, told when it changes, ended when it goes. A panic or a hostile pool disturbs no other.
 
 use super::cache::{Key, key};
-use super::reconcile::{Current, State, Tick, reconcile};
+use super::reconcile::{Current, Tick, reconcile};
 use super::shared::Shared;
 use crate::api::AgentPool;
 use futures::FutureExt;
@@ -16,7 +16,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until};
 
 /// A pool is looked at no more often than this when changes wake it between ticks.
 const DEBOUNCE: Duration = Duration::from_millis(50);
-/// Longest pause after failures.
+/// Longest pause after panics.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
 /// The tasks of all pools.
@@ -51,7 +51,7 @@ impl Pools {
             return;
         }
         let (sender, receiver) = watch::channel(pool);
-        let task = tokio::spawn(live(shared.clone(), receiver));
+        let task = tokio::spawn(live(shared.clone(), receiver, reconcile));
         self.tasks.insert(key, (sender, task));
         shared.metrics.set_pools(self.tasks.len());
     }
@@ -125,13 +125,17 @@ impl Pools {
     }
 }
 
-/// The life of one pool: a tick every interval, one more whenever something changed, a pause after failures.
-async fn live(shared: Arc<Shared>, mut pool: watch::Receiver<Arc<AgentPool>>) {
+/// The life of one pool: a tick every interval, one more whenever something changed, a pause after a tick that panicked.
+async fn live<S: Default>(
+    shared: Arc<Shared>,
+    mut pool: watch::Receiver<Arc<AgentPool>>,
+    tick: impl AsyncFn(&Shared, Current<'_>, &mut S, bool) -> Tick,
+) {
     let (namespace, name) = key(&pool.borrow().metadata);
     let bell = shared.bells.of(&namespace, &name);
-    let mut state = State::default();
+    let mut state = S::default();
     let mut generation = None;
-    let mut failures = 0u32;
+    let mut panics = 0u32;
     let mut every = Duration::from_secs(1);
     let mut ticks = interval(every);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -168,34 +172,102 @@ async fn live(shared: Arc<Shared>, mut pool: watch::Receiver<Arc<AgentPool>>) {
             begun: &object,
             now: &pool,
         };
-        let tick = AssertUnwindSafe(reconcile(&shared, current, &mut state, scrape))
+        let done = AssertUnwindSafe(tick(&shared, current, &mut state, scrape))
             .catch_unwind()
             .await;
         drop(timer);
         last = Instant::now();
-        let panicked = tick.is_err();
-        let tick = tick.unwrap_or_else(|_| {
+        let Ok(done) = done else {
             // The panic hook has counted and logged it. What the pool remembered may be half changed: start afresh.
-            state = State::default();
-            Tick::default()
-        });
-        if let Some(wanted) = tick.interval.filter(|wanted| *wanted != every) {
+            state = S::default();
+            panics = panics.saturating_add(1);
+            tokio::select! {
+                () = shared.stop.cancelled() => return,
+                () = sleep(pause(panics)) => {}
+            }
+            continue;
+        };
+        panics = 0;
+        if let Some(wanted) = done.interval.filter(|wanted| *wanted != every) {
             every = wanted;
             ticks = interval(every);
             ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
             ticks.reset();
         }
-        failures = if panicked {
-            failures.saturating_add(1)
-        } else {
-            0
+    }
+}
+
+/// After so many panics one after the other.
+fn pause(panics: u32) -> Duration {
+    let doubled = Duration::from_secs(1) * 2u32.saturating_pow(panics.saturating_sub(1));
+    doubled.min(LONGEST_PAUSE)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::cache::Caches;
+    use super::super::fixtures::{object, shared};
+    use super::*;
+    use std::sync::Mutex;
+
+    /// What was seen of the ticks of a pool: the second of each, and the how many-eth it was for what the pool remembers.
+    type Seen = Arc<Mutex<Vec<(u64, u32)>>>;
+
+    /// Lets a pool live whose ticks panic while `panics` says so of their number.
+    fn begin(
+        shared: &Arc<Shared>,
+        name: &str,
+        panics: fn(usize) -> bool,
+    ) -> (Seen, watch::Sender<Arc<AgentPool>>) {
+        let (seen, start) = (Seen::default(), Instant::now());
+        let log = seen.clone();
+        let tick = async move |_: &Shared, _: Current<'_>, remembered: &mut u32, _: bool| {
+            *remembered += 1;
+            let number = {
+                let mut log = log
+                    .lock()
+                    .unwrap_or_else(std::sync::PoisonError::into_inner);
+                log.push((start.elapsed().as_secs(), *remembered));
+                log.len()
+            };
+            assert!(!panics(number), "tick {number}, as the test wants it");
+            Tick::default()
         };
-        if failures > 0 {
-            let pause = Duration::from_secs(1) * 2u32.saturating_pow(failures.min(6) - 1);
-            tokio::select! {
-                () = shared.stop.cancelled() => return,
-                () = sleep(pause.min(LONGEST_PAUSE)) => {}
-            }
-        }
+        let (sender, receiver) = watch::channel(Arc::new(object(name, "WholeGPU", &["a"])));
+        tokio::spawn(live(shared.clone(), receiver, tick));
+        (seen, sender)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_pool_that_panics_pauses_longer_each_time_and_forgets_while_another_goes_on() {
+        let shared = Arc::new(shared("http://127.0.0.1:1", Caches::default(), &[]));
+        let (bad, _bad) = begin(&shared, "bad", |number| number <= 9);
+        let (good, _good) = begin(&shared, "good", |_| false);
+        sleep(Duration::from_millis(245_500)).await;
+        shared.stop.cancel();
+        let log = |seen: &Seen| seen.lock().map(|log| log.clone()).unwrap_or_default();
+
+        let seconds: Vec<u64> = log(&bad).iter().map(|(second, _)| *second).collect();
+        // Pauses of 1, 2, 4, 8, 16, 32 and 60 s thrice; then every second.
+        let expected = [0, 1, 3, 7, 15, 31, 63, 123, 183, 243, 244, 245];
+        assert_eq!(seconds, expected);
+        let remembered: Vec<u32> = log(&bad)
+            .iter()
+            .map(|(_, remembered)| *remembered)
+            .collect();
+        assert_eq!(remembered, [1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 2, 3]);
+
+        let every_second: Vec<(u64, u32)> = (0..=245).zip(1..).collect();
+        assert_eq!(log(&good), every_second);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_tick_that_goes_well_ends_the_count_of_panics() {
+        let shared = Arc::new(shared("http://127.0.0.1:1", Caches::default(), &[]));
+        let (seen, _sender) = begin(&shared, "p", |number| number != 4);
+        sleep(Duration::from_millis(12_500)).await;
+        let seen = seen.lock().map(|log| log.clone()).unwrap_or_default();
+        let seconds: Vec<u64> = seen.iter().map(|(second, _)| *second).collect();
+        assert_eq!(seconds, [0, 1, 3, 7, 8, 9, 11]);
     }
 }

@@ -256,6 +256,38 @@ mod tests {
     }
 
     #[test]
+    fn a_template_with_a_profile_that_no_node_has_is_changed_or_said_where_it_may_not_be() {
+        let layout = [("3g.40gb", 1), ("4g.40gb", 1)];
+        let waiting = AgentObserved {
+            replicas: 1,
+            ..running(&mig("7g.80gb"), 1, &[])
+        };
+        let nodes = || vec![a100("n", &layout)];
+        let locked = AgentObserved {
+            template_locked: true,
+            ..waiting.clone()
+        };
+        let plan = planned(&alone(1, 30_000), &world(nodes(), vec![locked]), &[388]);
+        assert_eq!(plan.steps, []);
+        assert_eq!(
+            plan.unmet[0].as_deref(),
+            Some(
+                "the template asks for [nvidia.com/mig-7g.80gb], which the pool's sharing does not offer, and may not be changed: set requests.takeOver to Allowed"
+            )
+        );
+
+        let plan = planned(&alone(1, 30_000), &world(nodes(), vec![waiting]), &[388]);
+        let expected = Step::Retarget {
+            agent: 0,
+            remove: [(mig("7g.80gb"), 1)].into(),
+            resource: mig("3g.40gb"),
+            count: 1,
+        };
+        assert_eq!(plan.steps, [expected]);
+        assert_eq!(plan.unmet, [None]);
+    }
+
+    #[test]
     fn a_refused_take_over_is_said_where_a_larger_instance_would_serve_more() {
         let layout = [("1g.10gb", 1), ("3g.40gb", 1)];
         let mut locked = running(&mig("1g.10gb"), 1, &["n"]);

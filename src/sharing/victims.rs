@@ -100,3 +100,73 @@ pub(super) fn required(
     }
     required
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::fixtures::{agent, node, planned, pool, running, whole, world};
+    use super::super::types::{AgentObserved, Step, Strategy};
+    use super::*;
+    use crate::units::Priority;
+
+    /// The pods that an agent gives up when it goes down to `to` replicas, in order; its pods have these names and states, and so much
+    /// load.
+    fn given_up(pods: &[(&str, PodState, Option<f64>)], rollout: Rollout, to: u32) -> Vec<String> {
+        let mut seen = AgentObserved {
+            rollout,
+            ..running(&whole(), 1, &vec!["n"; pods.len()])
+        };
+        for (pod, (name, state, load)) in seen.pods.iter_mut().zip(pods) {
+            pod.name = (*name).to_owned();
+            pod.state = *state;
+            pod.load = *load;
+        }
+        let one = agent("a", Priority::Medium, 1, 8, 1);
+        let shape = pool(Strategy::WholeGpu, vec![one]);
+        let plan = planned(
+            &shape,
+            &world(vec![node("n", 8)], vec![seen]),
+            &[u64::from(to) * 1000],
+        );
+        match plan.steps.as_slice() {
+            [Step::Scale { victims, .. }] => victims.clone(),
+            other => vec![format!("{other:?}")],
+        }
+    }
+
+    const READY: PodState = PodState::Ready;
+
+    #[test]
+    fn the_pod_with_the_least_load_goes_first_and_one_of_unknown_load_last() {
+        let pods = [
+            ("a", READY, None),
+            ("b", READY, Some(5.0)),
+            ("c", READY, Some(0.0)),
+            ("d", READY, Some(f64::NAN)),
+            ("e", READY, Some(-1.0)),
+        ];
+        assert_eq!(given_up(&pods, Rollout::Rolling, 4), ["c"]);
+        assert_eq!(given_up(&pods, Rollout::Rolling, 3), ["c", "b"]);
+        let then_by_name = given_up(&pods, Rollout::Recreate, 1);
+        assert_eq!(then_by_name, ["c", "b", "a", "d"]);
+    }
+
+    #[test]
+    fn a_pod_that_does_not_serve_yet_goes_before_the_idlest_that_does() {
+        let pods = [
+            ("a", READY, Some(0.0)),
+            ("b", PodState::Loading, Some(9.0)),
+            ("c", READY, Some(5.0)),
+        ];
+        assert_eq!(given_up(&pods, Rollout::Rolling, 1), ["b", "a"]);
+    }
+
+    #[test]
+    fn a_stateful_set_gives_up_its_highest_ordinals_whatever_their_load_is() {
+        let pods = [
+            ("w-10", READY, Some(5.0)),
+            ("w-2", READY, Some(0.0)),
+            ("w-9", READY, None),
+        ];
+        assert_eq!(given_up(&pods, Rollout::Ordered, 1), ["w-10", "w-9"]);
+    }
+}

@@ -7,8 +7,10 @@ mod apart;
 mod cell;
 mod table;
 
+use agentpool::cli::traces;
 use agentpool::simulation::load::trace::Trace;
 use apart::{Reading, Requests};
+use std::io::Write as _;
 use std::path::PathBuf;
 use table::{COLUMNS, Column, ROWS, Row};
 
@@ -19,25 +21,31 @@ fn is_full() -> bool {
     std::env::var_os("AGENTPOOL_EVALUATION").is_some()
 }
 
-/// Columns that are measured, each with its trace; none where there are no traces.
+/// Columns that are measured, each with its trace; none where there are no traces, but for CI, where nothing is skipped.
 fn columns(short: impl Fn(&Column) -> bool) -> Vec<(usize, &'static Column, Trace)> {
-    let traces = std::env::var_os("AGENTPOOL_TRACES")
+    let folder = std::env::var_os("AGENTPOOL_TRACES")
         .map_or_else(|| PathBuf::from("../shared/traces"), PathBuf::from);
-    if !traces.exists() {
-        let (ci, at) = (std::env::var("CI"), traces.display());
-        assert!(
-            ci.as_deref() != Ok("true"),
-            "{at}: no traces; nothing is skipped in CI"
-        );
-        eprintln!("skipped: no traces in {at} (AGENTPOOL_TRACES)");
-        return Vec::new();
-    }
-    let open = |column: &Column| agentpool::cli::traces::read(&traces.join(column.trace)).unwrap();
+    let strict = std::env::var("CI").is_ok_and(|value| value == "true");
     let columns = COLUMNS.iter().enumerate();
-    columns
-        .filter(|(_, column)| is_full() || short(column))
-        .map(|(c, column)| (c, column, open(column)))
-        .collect()
+    let columns = columns.filter(|(_, column)| is_full() || short(column));
+    let mut found = Vec::new();
+    for (c, column) in columns {
+        let path = folder.join(column.trace);
+        if !path.exists() && !strict {
+            // Past the capture of the test harness, which hides what passing tests print.
+            let _ = writeln!(
+                std::io::stderr(),
+                "skipped: a check of docs/design.md, section 6, on the trace {}, which is not in {} (AGENTPOOL_TRACES names the \
+                 folder; docs/traces.md says where the traces are published)",
+                column.trace,
+                folder.display()
+            );
+            return Vec::new();
+        }
+        let trace = traces::read(&path).unwrap_or_else(|error| panic!("{error}"));
+        found.push((c, column, trace));
+    }
+    found
 }
 
 fn describe(column: &Column, row: &Row) -> String {

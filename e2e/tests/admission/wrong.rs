@@ -311,6 +311,24 @@ fn quantities() -> Vec<Case> {
         ],
     ));
     cases.extend(values(
+        "policy.headroom",
+        "must be standard deviations from 0 to 10, such as \"2\"",
+        &[
+            json!(-1),
+            json!(11),
+            json!("-1"),
+            json!("10.001"),
+            json!("NaN"),
+            json!("two"),
+            json!(""),
+        ],
+    ));
+    cases.extend(values(
+        "policy.headroom",
+        "must be of type integer,string: \"number\"",
+        &[json!(1.5)],
+    ));
+    cases.extend(values(
         "agents[0].model.speedExponent",
         "must be a number from \"0.1\" to 1, such as \"0.7\"",
         &[json!(0), json!(2), json!("0.05"), json!("1.1"), json!("x")],
@@ -454,6 +472,7 @@ fn not_built() -> Vec<Case> {
         ("devices[0].sharing.type", "MPS", "\"WholeGPU\""),
         ("devices[0].sharing.type", "DRA", "\"MIG\""),
         ("policy.type", "BestEffort", "\"WaterFilling\""),
+        ("policy.spare", "Borrow", "\"Save\""),
         ("mode", "Off", "\"Observe\""),
         ("agents[0].workloadRef.kind", "Job", "\"StatefulSet\""),
         ("agents[0].workloadRef.kind", "Rollout", "\"Deployment\""),

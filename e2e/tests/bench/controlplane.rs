@@ -277,3 +277,33 @@ async fn a_run_that_did_not_finish_leaves_its_logs_and_objects() {
     assert!(folder.join("audit.log").is_file() && folder.join("kube-apiserver.log").is_file());
     std::fs::remove_dir_all(folder).unwrap();
 }
+
+#[test]
+fn what_is_skipped_in_a_foreign_cluster_is_said_past_the_harness_and_fails_in_ci() {
+    // A test of this file that is skipped there, in a process of its own: the environment belongs to a process.
+    let skipping = "controlplane::a_run_that_did_not_finish_leaves_its_logs_and_objects";
+    let run = |ci: &str| {
+        let output = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", skipping])
+            .env("KUBECONFIG", "/somebody/else's")
+            .env("CI", ci)
+            .output()
+            .unwrap();
+        (
+            output.status.success(),
+            String::from_utf8(output.stdout).unwrap(),
+            String::from_utf8(output.stderr).unwrap(),
+        )
+    };
+    let (passed, stdout, stderr) = run("");
+    assert!(passed && stdout.contains("1 passed"), "{stdout}");
+    for part in ["skipped: a_run_that_did_not_finish", "unset KUBECONFIG"] {
+        assert!(stderr.contains(part), "{part} is not in: {stderr}");
+    }
+    let (passed, stdout, _) = run("true");
+    assert!(!passed, "{stdout}");
+    assert!(
+        stdout.contains("nothing is skipped with CI=true"),
+        "{stdout}"
+    );
+}

@@ -274,6 +274,11 @@ fn quantities_that_are_zero_negative_or_absurd_are_refused() {
             vec!["1.5", "-0.1", "x"],
         ),
         (
+            "policy/headroom",
+            "spec.policy.headroom",
+            vec!["10.5", "-1", "x", "NaN", "1e1"],
+        ),
+        (
             "agents/0/model/speedExponent",
             "spec.agents[0].model.speedExponent",
             vec!["0.05", "2", "0"],
@@ -283,6 +288,25 @@ fn quantities_that_are_zero_negative_or_absurd_are_refused() {
             refused(&[(pointer, json!(value))], field, value, "");
         }
     }
+}
+
+#[test]
+fn headroom_is_read_to_the_thousandth_where_it_is_used_and_refused_everywhere() {
+    let balanced = ("policy/type", json!("Balanced"));
+    let save = ("policy/spare", json!("Save"));
+    let policy = |headroom: &str| {
+        let headroom = ("policy/headroom", json!(headroom));
+        admitted(&[balanced.clone(), save.clone(), headroom]).policy
+    };
+    let saving = |headroom_milli| Policy::Balanced(Spare::Save { headroom_milli });
+    assert_eq!(policy("0"), saving(0));
+    assert_eq!(policy("2.345"), saving(2345));
+    assert_eq!(policy("10"), saving(10_000));
+    let lending = admitted(std::slice::from_ref(&balanced)).policy;
+    assert_eq!(lending, Policy::Balanced(Spare::Lend));
+    let field = "spec.policy.headroom";
+    let wrong = ("policy/headroom", json!("11"));
+    refused(&[balanced, save, wrong], field, "11", "\"0\" to \"10\"");
 }
 
 #[test]

@@ -135,7 +135,7 @@ mod tests {
     use crate::api::ValidPool;
     use crate::controller::cache::NodeRecord;
     use crate::controller::claims::Claims;
-    use crate::controller::fixtures::{caches, deployment, node, whole};
+    use crate::controller::fixtures::{caches, deployment, node, object, whole};
     use crate::controller::observe::view;
     use crate::sharing::{self, Plan};
     use serde_json::json;
@@ -146,8 +146,17 @@ mod tests {
 
     /// What is said of these nodes; the agent has a pod on `gpu-a`.
     fn said(pool: &ValidPool, nodes: &[(&str, NodeRecord)]) -> (&'static str, String) {
+        said_beside(pool, nodes, &[("a", "gpu-a")])
+    }
+
+    /// The same with these pods; those that are not `a`'s are somebody else's.
+    fn said_beside(
+        pool: &ValidPool,
+        nodes: &[(&str, NodeRecord)],
+        pods: &[(&str, &str)],
+    ) -> (&'static str, String) {
         let agent = deployment("a", 1, json!([]));
-        let caches = caches(nodes, &[("a", agent)], &[("a", "gpu-a")]);
+        let caches = caches(nodes, &[("a", agent)], pods);
         let view = view(pool, &caches, &Claims::default());
         let observed = view.observed(pool, &caches, |_| None);
         let outcome = Outcome {
@@ -173,6 +182,49 @@ mod tests {
         assert_eq!(reason, "GpusMissing");
         assert!(message.contains("gpu-a: 1"), "{message}");
         assert!(message.contains("1 usable"), "{message}");
+    }
+
+    #[test]
+    fn gpus_that_others_hold_are_said_with_what_is_declared_found_and_left() {
+        let others = [("a", "gpu-a"), ("other", "gpu-a"), ("other", "gpu-a")];
+        let nodes = [("gpu-a", whole(4))];
+        let (reason, message) = said_beside(&pool("WholeGPU"), &nodes, &others);
+        assert_eq!(reason, "HeldByOthers");
+        assert_eq!(
+            message,
+            "devices[0].gpus is 4, the nodes have 4, of which other pods hold 2: 2 usable"
+        );
+        let more = [("gpu-a", whole(4)), ("gpu-b", whole(2))];
+        let (reason, message) = said_beside(&pool("WholeGPU"), &more, &others);
+        assert_eq!(reason, "Available", "{message}");
+    }
+
+    #[test]
+    fn a_selector_that_no_node_matches_is_said_with_its_labels() {
+        let mut object = object("p", "WholeGPU", &["a"]);
+        let label = ("nvidia.com/gpu.product".to_owned(), "A100".to_owned());
+        object.spec.devices[0].node_selector = [label].into();
+        let pool = ValidPool::admit(&object).unwrap();
+        let (reason, message) = said_beside(&pool, &[("gpu-a", whole(4))], &[]);
+        assert_eq!(reason, "NoNodes");
+        for part in ["nvidia.com/gpu.product", "A100", "nodeSelector"] {
+            assert!(message.contains(part), "{part} is not in: {message}");
+        }
+    }
+
+    #[test]
+    fn nodes_with_nothing_to_spend_are_said_where_nothing_is_declared() {
+        let mut object = object("p", "WholeGPU", &["a"]);
+        object.spec.devices[0].gpus = None;
+        let pool = ValidPool::admit(&object).unwrap();
+        let (reason, message) = said_beside(&pool, &[("gpu-a", whole(0))], &[]);
+        assert_eq!(reason, "NoGpus");
+        assert!(message.contains("have 0 GPUs"), "{message}");
+
+        let other = [("other", "gpu-a")];
+        let (reason, message) = said_beside(&pool, &[("gpu-a", whole(1))], &other);
+        assert_eq!(reason, "NoGpus");
+        assert!(message.contains("of which other pods hold 1"), "{message}");
     }
 
     #[test]

@@ -351,13 +351,16 @@ impl Outcome<'_> {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use crate::api::ValidPool;
+    use crate::allocation::{self, Load};
+    use crate::api::{PolicyType, ValidPool};
     use crate::controller::claims::Claims;
-    use crate::controller::fixtures::{caches, deployment, pool, whole};
+    use crate::controller::fixtures::{caches, deployment, object, pool, whole};
     use crate::controller::observe::{View, view};
     use crate::controller::standing::Refusal;
+    use crate::recording::{self, Inputs};
     use crate::sharing::{self, Observed, Plan, Step};
     use serde_json::json;
+    use std::time::Duration;
 
     /// Two agents, of which `b` is refused.
     fn scene() -> (ValidPool, View, Observed) {
@@ -398,6 +401,73 @@ mod tests {
         assert!(of(C::Stalled).holds && !of(C::Reconciling).holds);
         assert_eq!(of(C::Stalled).reason, "Autoscaled");
         [C::Ready, C::Stalled, C::Reconciling].map(|kind| of(kind).message.clone())
+    }
+
+    /// What `MinimumUnmet` says of a pool of two agents on four GPUs under Adaptive: each has a minimum of two, and so many requests
+    /// come a second at ten a second and GPU.
+    fn minimum_unmet(requests: [f64; 2], plan: &Plan) -> (bool, &'static str, String) {
+        let mut object = object("p", "WholeGPU", &["a", "b"]);
+        object.spec.policy.kind = PolicyType::Adaptive;
+        for agent in &mut object.spec.agents {
+            agent.min_share = "2".into();
+        }
+        let pool = ValidPool::admit(&object).unwrap();
+        let agents = ["a", "b"].map(|name| (name, deployment(name, 2, json!([]))));
+        let caches = caches(&[("gpu", whole(4))], &agents, &[]);
+        let view = view(&pool, &caches, &Claims::default());
+        let load = |arrivals_per_second| Load::Measured {
+            arrivals_per_second,
+            backlog: 0.0,
+        };
+        let inputs = Inputs {
+            now: Duration::ZERO,
+            lag: Duration::ZERO,
+            drain: Duration::from_secs(30),
+            loads: requests.map(load).to_vec(),
+            raised: vec![false; 2],
+            observed: view.observed(&pool, &caches, |_| None),
+        };
+        let survey = sharing::survey(&pool.shape, &inputs.observed);
+        let memory = &mut allocation::Memory::default();
+        let outcome = Outcome {
+            pool: &pool,
+            view: &view,
+            observed: &inputs.observed,
+            survey: &survey,
+            signals: &[],
+            outage: None,
+            decision: &recording::allot(&pool, &survey, &inputs, memory),
+            plan,
+            lag: None,
+            failure: None,
+            at: k8s_openapi::jiff::Timestamp::UNIX_EPOCH,
+        };
+        let verdicts = outcome.verdicts();
+        let unmet = verdicts.iter().find(|v| v.kind == C::MinimumUnmet).unwrap();
+        (unmet.holds, unmet.reason, unmet.message.clone())
+    }
+
+    #[test]
+    fn where_the_papers_rule_breaks_a_minimum_status_says_whose_with_the_numbers() {
+        // Six times as many requests for `a`: by the formula 3.4 GPUs and 2, which are scaled to the four that there are.
+        let (holds, reason, message) = minimum_unmet([60.0, 10.0], &Plan::default());
+        assert_eq!((holds, reason), (true, "BelowMinimum"));
+        assert_eq!(message, "b: target 1474m is below its minimum 2 (demand 1)");
+
+        let (holds, reason, message) = minimum_unmet([20.0, 20.0], &Plan::default());
+        assert_eq!((holds, reason), (false, "AllMet"));
+        assert!(message.contains("its minimum share"), "{message}");
+    }
+
+    #[test]
+    fn a_minimum_for_which_there_is_no_place_is_said_in_the_plans_words() {
+        let plan = Plan {
+            unmet: vec![Some("1 of 2 replicas have a place".to_owned()), None],
+            ..Plan::default()
+        };
+        let (holds, reason, message) = minimum_unmet([20.0, 20.0], &plan);
+        assert_eq!((holds, reason), (true, "BelowMinimum"));
+        assert_eq!(message, "a: 1 of 2 replicas have a place");
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use super::loose;
 use super::turn::{TURN, takes};
-use super::{Current, Round, Seen, State, Tick};
+use super::{Current, Round, State, Tick};
 use crate::api::conditions::{ConditionType, Verdict};
 use crate::api::{AgentPool, Invalid, ValidPool};
 use crate::controller::apply::{Applier, Done, agent_of};
@@ -16,7 +16,7 @@ use crate::controller::report::{Report, Reporter};
 use crate::controller::reverts::{self, Expected};
 use crate::controller::shared::Shared;
 use crate::controller::write::WriteError;
-use crate::sharing::Step;
+use crate::sharing::{AgentObserved, Pod, PodState, Step};
 use crate::telemetry::AgentSample;
 use k8s_openapi::jiff::Timestamp;
 use std::fmt::Debug;
@@ -173,7 +173,7 @@ impl Writes<'_> {
                 expected.wrote(agent, step);
                 shared
                     .metrics
-                    .count_requests_cut(requests_in_victims(seen, step));
+                    .count_requests_cut(requests_cut(&seen.inputs.observed.agents, step));
                 if let Some(read) = seen.read {
                     shared.metrics.observe_scrape_to_write(read.elapsed());
                 }
@@ -215,16 +215,21 @@ pub(super) fn failed(
     backoff.failed(agent, now, error.to_string());
 }
 
-/// Requests running and waiting in the pods that a scale-in takes, as far as they are known.
-fn requests_in_victims(seen: &Seen, step: &Step) -> u64 {
-    let Step::Scale { agent, victims, .. } = step else {
-        return 0;
+/// Requests running and waiting in the pods that a step removes, as far as they are known: those that a scale-in gives up (a swap by way of
+/// zero: all), and those that a rollout replaces.
+fn requests_cut(agents: &[AgentObserved], step: &Step) -> u64 {
+    let stays = |pod: &Pod| !matches!(pod.state, PodState::Terminating | PodState::Stranded);
+    let removed = |pod: &&Pod| match step {
+        Step::Scale { to: 0, .. } => stays(pod),
+        Step::Scale { victims, .. } => victims.contains(&pod.name),
+        // A swap that is taken back keeps the pods that it has not replaced yet.
+        Step::Retarget {
+            resource, count, ..
+        } => stays(pod) && pod.requests.get(resource) != Some(count),
+        Step::Remember { .. } | Step::Forget { .. } => false,
     };
-    let pods = seen.inputs.observed.agents[*agent].pods.iter();
-    let cut: f64 = pods
-        .filter(|pod| victims.contains(&pod.name))
-        .filter_map(|pod| pod.load)
-        .sum();
+    let pods = agents[agent_of(step)].pods.iter();
+    let cut: f64 = pods.filter(removed).filter_map(|pod| pod.load).sum();
     // A float that is negative or not finite saturates; loads are neither.
     cut.round() as u64
 }
@@ -394,11 +399,60 @@ fn cut_in(caches: &Caches, claims: &Claims, pool: &AgentPool) -> Option<String> 
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
     use crate::api::annotations;
-    use crate::controller::fixtures::{caches, deployment, object};
+    use crate::controller::fixtures::{caches, deployment, object, pool, whole};
+    use crate::controller::observe::view;
+    use crate::units::GpuResource;
     use serde_json::json;
+    use std::collections::BTreeMap;
+
+    #[test]
+    fn requests_are_cut_in_the_pods_that_a_scale_in_gives_up_and_in_those_that_a_rollout_replaces()
+    {
+        let caches = caches(
+            &[("gpu", whole(4))],
+            &[("a", deployment("a", 4, json!([])))],
+            &[("a", "gpu"), ("a", "gpu"), ("a", "gpu"), ("a", "gpu")],
+        );
+        let pool = pool("p", "MIG", &["a"]);
+        let view = view(&pool, &caches, &Claims::default());
+        let mut agents = view.observed(&pool, &caches, |_| None).agents;
+        let mig = GpuResource::parse("nvidia.com/mig-3g.40gb").unwrap();
+        let loads = [Some(5.0), Some(7.5), None, Some(100.0)];
+        for (pod, load) in agents[0].pods.iter_mut().zip(loads) {
+            pod.load = load;
+        }
+        agents[0].pods[3].state = PodState::Terminating;
+
+        let scale = |to, victims: &[&str]| Step::Scale {
+            agent: 0,
+            from: 4,
+            to,
+            victims: victims.iter().map(|name| (*name).to_owned()).collect(),
+        };
+        assert_eq!(requests_cut(&agents, &scale(2, &["a-0", "a-2"])), 5);
+        assert_eq!(requests_cut(&agents, &scale(8, &[])), 0);
+        let by_way_of_zero = requests_cut(&agents, &scale(0, &[]));
+        assert_eq!(by_way_of_zero, 13, "all but the one that goes already");
+
+        let retarget = |resource: &GpuResource| Step::Retarget {
+            agent: 0,
+            remove: BTreeMap::new(),
+            resource: resource.clone(),
+            count: 1,
+        };
+        assert_eq!(requests_cut(&agents, &retarget(&mig)), 13);
+        agents[0].pods[0].requests = BTreeMap::from([(mig.clone(), 1)]);
+        assert_eq!(
+            requests_cut(&agents, &retarget(&mig)),
+            8,
+            "one has what is wanted"
+        );
+        assert_eq!(requests_cut(&agents, &Step::Forget { agent: 0 }), 0);
+    }
 
     #[test]
     fn of_a_pool_that_cannot_be_read_it_is_said_which_workload_a_swap_has_stopped() {

@@ -3,31 +3,15 @@
 use super::super::{Current, State, reconcile};
 use crate::api::AgentPool;
 use crate::api::annotations::{PAUSED, RESTORE};
-use crate::controller::claims::Claims;
-use crate::controller::config::{PodIdentity, RunConfig, Scope, ScrapeLimits};
-use crate::controller::events::events;
-use crate::controller::fixtures::{NAMESPACE, caches, deployment, object, whole};
-use crate::controller::leadership::LeaderState;
-use crate::controller::promises::Promises;
-use crate::controller::shared::{Bells, Shared};
-use crate::controller::write::Writer;
-use crate::signals::Clock;
-use crate::signals::scrape::{Limits, Scraper};
-use crate::telemetry::{Health, Metrics};
-use kube::runtime::events::{Recorder, Reporter};
+use crate::controller::fixtures::{NAMESPACE, TIMEOUT, caches, deployment, object, shared, whole};
+use crate::controller::shared::Shared;
 use serde_json::json;
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::time::timeout;
-use tokio_util::sync::CancellationToken;
-
-/// Bound of one call to the API server.
-const TIMEOUT: Duration = Duration::from_secs(2);
 
 /// An API server that carries out what it is asked for, but gives no answer to writes of replicas of the workloads that `hangs` names.
 struct Server {
@@ -122,53 +106,8 @@ fn stage(server: &Server, gpus: u32, workloads: &[&str], pools: &[&AgentPool]) -
             (*name, record)
         })
         .collect();
-    let uri = server.url.parse().unwrap();
-    let mut config = kube::Config::new(uri);
-    config.default_retry = false;
-    let client = kube::Client::try_from(config).unwrap();
-    let (metrics, health, clock) = (Metrics::new(), Health::new(), Clock::start());
-    let leader = watch::channel(LeaderState::Unopposed).1;
-    let scrape = ScrapeLimits {
-        concurrency: 4,
-        timeout: Duration::from_millis(100),
-        max_bytes: 1 << 16,
-    };
-    let reporter = Reporter {
-        controller: "agentpool".into(),
-        instance: None,
-    };
-    let recorder = Recorder::new(client.clone(), reporter);
-    let claims = Claims::default();
-    claims.replace(pools.iter().copied(), &BTreeSet::new());
-    Shared {
-        config: RunConfig {
-            scope: Scope::Cluster,
-            metric_sources: BTreeMap::new(),
-            listen: ([127, 0, 0, 1], 0).into(),
-            scrape,
-            api_timeout: TIMEOUT,
-            pod: PodIdentity::default(),
-            record: None,
-            election: None,
-        },
-        caches: Arc::new(caches(&[("gpu", whole(gpus))], &workloads, &[])),
-        claims,
-        promises: Promises::default(),
-        writer: Writer::new(client, leader, health.clone(), metrics.clone(), TIMEOUT),
-        scraper: Scraper::new(
-            Limits::shared(scrape.concurrency, scrape.timeout, scrape.max_bytes),
-            clock,
-        ),
-        sources: BTreeMap::new(),
-        clock,
-        events: events(recorder, metrics.clone(), TIMEOUT).0,
-        metrics,
-        recorder: None,
-        health,
-        stop: CancellationToken::new(),
-        pools_listed: AtomicBool::new(true),
-        bells: Bells::default(),
-    }
+    let caches = caches(&[("gpu", whole(gpus))], &workloads, &[]);
+    shared(&server.url, caches, pools)
 }
 
 /// One tick of a pool that nobody changes.
