@@ -206,6 +206,31 @@ impl Instance {
         }
     }
 
+    /// The sum of all series of a counter or gauge of the process; `None` while it does not answer.
+    pub async fn metric(&self, name: &str) -> Option<f64> {
+        let (_, text) = self.http_get(8080, "/metrics").await.ok()?;
+        let lines = text.lines().filter(|line| line.starts_with(name));
+        let values = lines.map(|line| line.rsplit(' ').next()?.parse::<f64>().ok());
+        values.sum()
+    }
+
+    /// Waits until it has decided so many targets more, one an agent and decision: time enough for what would come to come.
+    ///
+    /// # Errors
+    /// It has not within `limit`.
+    pub async fn decides(&self, targets: u32, limit: Duration) -> Result<()> {
+        let decided = async || Ok(self.metric("agentpool_decisions_total").await);
+        let before = wait::until(limit, "the operator answers", decided).await?;
+        let what = format!("the operator decides {targets} targets more");
+        wait::until(limit, what, async || {
+            let now = self.metric("agentpool_decisions_total").await;
+            Ok(now
+                .is_some_and(|n| n >= before + f64::from(targets))
+                .then_some(()))
+        })
+        .await
+    }
+
     /// GETs a path of the process's own HTTP endpoint, such as `/metrics`.
     pub async fn http_get(&self, port: u16, path: &str) -> Result<(u16, String)> {
         kubelet::http_get(&format!("{}:{port}", self.inner.address), path).await

@@ -1,8 +1,11 @@
 //! A stage for scenarios: a control plane with GPU nodes, the operator installed from its chart and run as its pods, engines, a witness.
 
+mod chart;
+mod largest;
 mod look;
 mod workload;
 
+pub use largest::largest_pool;
 pub use look::{Seen, agent};
 pub use workload::AgentWorkload;
 
@@ -10,7 +13,6 @@ use crate::controlplane::BENCH_LABEL;
 use crate::controlplane::ControlPlane;
 use crate::controlplane::Options;
 use crate::controlplane::audit::Records;
-use crate::controlplane::binaries::{self, BinaryGroup};
 use crate::controlplane::nodes::{NodeSpec, Nodes};
 use crate::engine::{EngineFleet, EngineOptions};
 use crate::load::{AgentLoad, Driven, Driver, DriverOptions, Endpoints, Http};
@@ -19,11 +21,10 @@ use crate::wait;
 use crate::witness::{Witness, WitnessRules};
 use agentpool::api::AgentPool;
 use anyhow::{Context as _, Result, bail};
-use k8s_openapi::api::core::v1::Namespace;
+use k8s_openapi::api::core::v1::{Event, Namespace};
 use kube::Client;
-use kube::api::{Api, DynamicObject, ObjectMeta, Patch, PatchParams, PostParams};
+use kube::api::{Api, DynamicObject, ListParams, ObjectMeta, Patch, PatchParams, PostParams};
 use serde_json::Value;
-use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -119,7 +120,7 @@ impl Stage {
         for namespace in [SYSTEM, AGENTS] {
             create_namespace(&client, namespace).await?;
         }
-        install(&control_plane, &options)?;
+        chart::install(&control_plane, &options)?;
         let mut run = RunnerOptions::new(
             SYSTEM,
             "app.kubernetes.io/name=agentpool",
@@ -172,7 +173,7 @@ impl Stage {
         let pods: Api<k8s_openapi::api::core::v1::Pod> =
             Api::namespaced(self.client.clone(), AGENTS);
         let pods = pods
-            .list(&kube::api::ListParams::default().labels(&format!("app={app}")))
+            .list(&ListParams::default().labels(&format!("app={app}")))
             .await?;
         let ready = |pod: &k8s_openapi::api::core::v1::Pod| {
             let conditions = pod
@@ -248,6 +249,27 @@ impl Stage {
             );
         }
         waited
+    }
+
+    /// Waits until the API server has an event about a pool for this reason whose message has these words.
+    ///
+    /// # Errors
+    /// When there is none within [`LIMIT`]; says which there are.
+    pub async fn wait_event(&self, pool: &str, reason: &str, words: &str) -> Result<()> {
+        let events: Api<Event> = Api::namespaced(self.client.clone(), AGENTS);
+        let about = format!("involvedObject.kind=AgentPool,involvedObject.name={pool}");
+        let about = ListParams::default().fields(&about);
+        let mut told = Vec::new();
+        let waited = wait::until(LIMIT, "the event", async || {
+            let found = events.list(&about).await?.items.into_iter();
+            told = found
+                .map(|e| (e.reason.unwrap_or_default(), e.message.unwrap_or_default()))
+                .collect();
+            let wanted = |(r, message): &(String, String)| r == reason && message.contains(words);
+            Ok(told.iter().any(wanted).then_some(()))
+        });
+        let waited = waited.await;
+        waited.with_context(|| format!("{reason} about {pool} with {words:?}; there are {told:#?}"))
     }
 
     /// Replicas that a Deployment of the namespace `agents` asks for.
@@ -327,27 +349,4 @@ async fn create_namespace(client: &Client, name: &str) -> Result<()> {
             .map(|_| ())
             .with_context(|| format!("namespace {name}")),
     }
-}
-
-/// Installs the chart as a user would.
-fn install(control_plane: &ControlPlane, options: &StageOptions) -> Result<()> {
-    let helm = binaries::ensure(BinaryGroup::Helm)?.join("helm");
-    let mut command = Command::new(helm);
-    command.env("KUBECONFIG", control_plane.kubeconfig_path());
-    command
-        .args(["upgrade", "--install", "agentpool"])
-        .arg(binaries::repository().join("charts/agentpool"));
-    command.args(["--namespace", SYSTEM, "--create-namespace"]);
-    command.args(["--set", &format!("replicaCount={}", options.operators)]);
-    for value in &options.values {
-        command.args(["--set", value]);
-    }
-    let output = command.output().context("helm")?;
-    if !output.status.success() {
-        bail!(
-            "helm upgrade --install: {}",
-            String::from_utf8_lossy(&output.stderr)
-        );
-    }
-    Ok(())
 }

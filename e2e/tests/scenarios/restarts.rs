@@ -8,29 +8,7 @@ use agentpool_e2e::wait;
 use jiff::Timestamp;
 
 /// Decisions for both agents over twice the pool's windows: time enough for a wrong picture of the world to lead to a write.
-const DECISIONS: f64 = 20.0;
-
-/// The sum of all series of a counter or gauge of the operator; none while it does not answer.
-async fn metric(operator: &Instance, name: &str) -> Option<f64> {
-    let (_, text) = operator.http_get(8080, "/metrics").await.ok()?;
-    let lines = text.lines().filter(|line| line.starts_with(name));
-    let values = lines.map(|line| line.rsplit(' ').next()?.parse::<f64>().ok());
-    values.sum()
-}
-
-/// Waits until the operator has gone on deciding for a while.
-async fn goes_on(operator: &Instance) {
-    let decided = async || Ok(metric(operator, "agentpool_decisions_total").await);
-    let before = wait::until(LIMIT, "the operator answers", decided)
-        .await
-        .unwrap();
-    wait::until(LIMIT, "the operator goes on deciding", async || {
-        let now = metric(operator, "agentpool_decisions_total").await;
-        Ok(now.is_some_and(|n| n >= before + DECISIONS).then_some(()))
-    })
-    .await
-    .unwrap();
-}
+const DECISIONS: u32 = 20;
 
 /// Kills a component under an even load, and starts it again when the operator no longer leads.
 async fn outage(name: &str, component: Component) {
@@ -40,14 +18,14 @@ async fn outage(name: &str, component: Component) {
     survives(name, async |stage, operator| {
         stage.control_plane.kill(component).await.unwrap();
         wait::until(LIMIT, "the operator's term ends", async || {
-            let leads = metric(operator, "agentpool_leader").await;
+            let leads = operator.metric("agentpool_leader").await;
             Ok((leads == Some(0.0)).then_some(()))
         })
         .await
         .unwrap();
         stage.control_plane.restart(component).await.unwrap();
         wait::until(LIMIT, "the operator leads again", async || {
-            let leads = metric(operator, "agentpool_leader").await;
+            let leads = operator.metric("agentpool_leader").await;
             Ok((leads == Some(1.0)).then_some(()))
         })
         .await
@@ -63,11 +41,11 @@ async fn survives(name: &str, fault: impl AsyncFn(&Stage, &Instance)) {
     sharers::share(&stage).await;
     sharers::wait_even(&stage).await;
     let operator = stage.runner.wait_for(1, LIMIT).await.unwrap().remove(0);
-    goes_on(&operator).await;
+    operator.decides(DECISIONS, LIMIT).await.unwrap();
 
     let begun = Timestamp::now();
     fault(&stage, &operator).await;
-    goes_on(&operator).await;
+    operator.decides(DECISIONS, LIMIT).await.unwrap();
     let lower = sharers::scale_downs(&stage, begun);
     assert!(lower.is_empty(), "scaled down by {name}: {lower:?}");
     assert_eq!(sharers::replicas(&stage).await, (4, 4));

@@ -7,6 +7,9 @@ use agentpool_e2e::stage::{AGENTS, AgentWorkload, LIMIT, Stage, StageOptions};
 use serde_json::json;
 use std::time::Duration;
 
+/// Over how many seconds, hence decisions, the pool averages its load.
+const WINDOW: u32 = 5;
+
 fn copies(pool: &AgentPool) -> Vec<u32> {
     pool.status
         .iter()
@@ -52,7 +55,7 @@ async fn the_papers_agents_keep_one_copy_each_until_lasting_overload_adds_copies
         "spec": {
             "mode": "Auto",
             "devices": [{ "name": "t4", "gpus": 1, "sharing": { "type": "TimeSlicing", "timeSlicing": { "slicesPerGpu": 10 } } }],
-            "policy": { "interval": "1s", "demandWindow": "5s", "drain": "5s", "actuationLag": "0s" },
+            "policy": { "interval": "1s", "demandWindow": format!("{WINDOW}s"), "drain": "5s", "actuationLag": "0s" },
             "agents": agents,
         }
     });
@@ -74,6 +77,11 @@ async fn the_papers_agents_keep_one_copy_each_until_lasting_overload_adds_copies
         )
         .await
         .unwrap();
+    assert_eq!(copies(&light_pool), [1, 1, 1, 1]);
+    // And stays so over three windows of the load.
+    let operator = stage.runner.wait_for(1, LIMIT).await.unwrap().remove(0);
+    operator.decides(3 * WINDOW * 4, LIMIT).await.unwrap();
+    let light_pool = stage.pools().get("team").await.unwrap();
     assert_eq!(copies(&light_pool), [1, 1, 1, 1]);
     assert!(
         stage
