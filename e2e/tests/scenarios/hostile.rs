@@ -65,6 +65,8 @@ fn hostile() -> Value {
     first["workloadRef"]["name"] = json!("hostile");
     first["container"] = json!("server");
     first["metrics"]["port"] = json!(8000);
+    // Where they let the caller wait; elsewhere they would answer at once that there is nothing.
+    first["metrics"]["path"] = json!("/metrics");
     object
 }
 
@@ -348,6 +350,14 @@ async fn a_pool_with_a_thousand_pods_that_hang_and_one_whose_pods_and_writes_do_
         )
         .await
         .unwrap();
+
+    let operator = stage.runner.wait_for(1, LIMIT).await.unwrap().remove(0);
+    wait::until(LIMIT, "the thousand pods are asked, and hang", async || {
+        let hung = operator.metric("agentpool_scrapes_total{outcome=\"TimedOut\"}");
+        Ok((hung.await >= Some(PODS as f64)).then_some(()))
+    })
+    .await
+    .unwrap();
 
     let _webhook = webhook(&stage).await;
     tenant(&stage).await;
