@@ -36,6 +36,8 @@ pub struct PodRecord {
     pub ready: bool,
     /// Has a deletion timestamp.
     pub deleting: bool,
+    /// Its deletion timestamp: when it is to be gone, its grace period included.
+    pub gone_by: Option<Timestamp>,
     /// When it was created.
     pub created: Option<Timestamp>,
     /// When it became ready.
@@ -135,6 +137,7 @@ impl Record<Pod> for PodRecord {
             requests,
             ready: ready.is_some(),
             deleting: pod.metadata.deletion_timestamp.is_some(),
+            gone_by: pod.metadata.deletion_timestamp.as_ref().map(|t| t.0),
             created,
             ready_since: ready.and(since).map(|t| t.0),
             unready_since: match ready {
