@@ -49,7 +49,8 @@ impl Dark {
         let patience = i64::try_from(PATIENCE.as_secs()).unwrap_or(i64::MAX);
         let long = |since: Timestamp| now.duration_since(since).as_secs() >= patience;
         match (pod.deleting, &pod.node, pod.ready) {
-            (true, ..) if on(&self.silent) => PodState::Stranded,
+            // A process that hangs in a driver, an unmount or a finalizer may keep it for ever, also where the node answers.
+            (true, ..) if on(&self.silent) || pod.gone_by.is_some_and(long) => PodState::Stranded,
             (true, ..) => PodState::Terminating,
             (_, None, _) => PodState::Pending,
             (_, Some(_), true) => PodState::Ready,
@@ -60,12 +61,14 @@ impl Dark {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
-    use super::super::cache::NodeRecord;
+    use super::super::cache::{NodeRecord, Record};
     use super::super::claims::Claims;
     use super::super::fixtures::{caches, deployment, pod, pool, whole};
     use super::super::observe::view;
     use super::*;
+    use k8s_openapi::api::core::v1::Pod;
     use serde_json::json;
     use std::time::Duration;
 
@@ -111,6 +114,23 @@ mod tests {
         };
         assert_eq!(deleted(true), PodState::Terminating);
         assert_eq!(deleted(false), PodState::Stranded);
+    }
+
+    #[test]
+    fn a_pod_that_was_to_be_gone_ten_minutes_ago_is_stranded_wherever_it_is() {
+        let state = |minutes: i64| {
+            let end = Timestamp::now() - Duration::from_secs(60 * minutes as u64);
+            let pod: Pod = serde_json::from_value(json!({
+                "metadata": { "name": "a-0", "namespace": "n", "deletionTimestamp": end.to_string() },
+                "spec": { "nodeName": "gpu-a", "containers": [
+                    { "name": "server", "resources": { "limits": { "nvidia.com/gpu": "1" } } }
+                ] }
+            }))
+            .unwrap();
+            Dark::default().state(&PodRecord::of(pod).unwrap(), Timestamp::now())
+        };
+        assert_eq!(state(9), PodState::Terminating);
+        assert_eq!(state(11), PodState::Stranded);
     }
 
     #[test]

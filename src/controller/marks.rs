@@ -38,12 +38,13 @@ pub fn called_off(workload: &WorkloadRecord, pods: &[(String, Arc<PodRecord>)]) 
     }
 }
 
-/// Writes marks.
+/// Writes marks. One that is refused keeps none of the others from being written.
 ///
 /// # Errors
 /// When a write was refused or got no answer.
 pub async fn write(writer: &Writer, namespace: &str, marks: &[Mark]) -> Result<(), WriteError> {
     let api = Api::<Pod>::namespaced(writer.client().clone(), namespace);
+    let mut refusal = None;
     for (name, wanted) in marks {
         let cost = wanted.then_some(VICTIM_COST);
         let body = json!({ "metadata": { "annotations": { POD_DELETION_COST: cost } } });
@@ -52,10 +53,11 @@ pub async fn write(writer: &Writer, namespace: &str, marks: &[Mark]) -> Result<(
             .await;
         match written {
             Err(error) if error.is_race() => {} // the pod is gone, and its mark with it
+            Err(error) if error.is_refusal() => refusal = refusal.or(Some(error)),
             other => drop(other?),
         }
     }
-    Ok(())
+    refusal.map_or(Ok(()), Err)
 }
 
 #[cfg(test)]

@@ -75,6 +75,12 @@ impl WriteError {
         matches!(self, Self::Api(kube::Error::Api(s)) if s.code == 403)
     }
 
+    /// The API server has said no, and would say it again.
+    pub fn is_refusal(&self) -> bool {
+        matches!(self.outcome(), WriteOutcome::Refused)
+            && matches!(self, Self::Api(kube::Error::Api(s)) if s.code != 404)
+    }
+
     /// Somebody wrote in between, or the object is gone: decide anew, nothing is wrong.
     pub fn is_race(&self) -> bool {
         matches!(self.outcome(), WriteOutcome::Conflict)

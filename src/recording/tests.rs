@@ -1,6 +1,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 pub(crate) mod session;
+mod unmeasured;
 
 use super::*;
 use crate::allocation::Load;

@@ -242,6 +242,12 @@ proptest! {
             if let Step::Retarget { remove, .. } = step {
                 prop_assert_eq!(remove, &seen.template);
             }
+            let set_aside = |pod: &Pod| matches!(pod.state, PodState::Lost | PodState::Stranded);
+            let blind = decision[*agent].reason == Reason::SignalLost;
+            if blind && seen.restore.is_none() && !seen.pods.iter().any(set_aside) {
+                let falls = matches!(step, Step::Scale { from, to, .. } if to < from);
+                prop_assert!(!falls, "{step:?} although its load is not known");
+            }
         }
     }
 }

@@ -1,4 +1,7 @@
 //! What each agent aims at, once tolerance and windows have had their say.
+//!
+//! An agent of unknown load keeps what it has, and nothing is taken from it. But it may have less than it is to have whatever its load:
+//! fewer replicas than its fewest (nobody measures an agent without pods), or less than what `onStale` raises it to. Then it may rise.
 
 use super::hysteresis::{self, Memory, Stabilized};
 use super::market::Market;
@@ -13,6 +16,8 @@ pub(super) struct Case {
     pub in_force: Option<Quantum>,
     /// Keeps what it has, whatever the others want.
     pub fixed: bool,
+    /// Gets what it has or more, see [`rises`].
+    pub rises: bool,
     /// Share wanted by the policy, within what the agent can have.
     pub target: u64,
     /// The part of it that its load asks for.
@@ -28,7 +33,37 @@ impl Case {
     pub fn share(&self) -> u64 {
         self.in_force.as_ref().map_or(0, |quantum| quantum.share.0)
     }
+
+    /// What the agent has at least, when it may only rise and has anything.
+    pub fn keeps(&self) -> Option<&Quantum> {
+        let now = self.in_force.as_ref().filter(|_| self.rises);
+        now.filter(|now| now.replicas > 0)
+    }
+
+    /// Whether the agent may be given this. One that may only rise keeps its replicas, and its resource unless it is to have more share.
+    pub fn may_have(&self, quantum: &Quantum) -> bool {
+        let Some(now) = self.keeps() else {
+            return true;
+        };
+        let less = quantum.replicas < now.replicas || quantum.share < now.share;
+        !less && (quantum.resource == now.resource || self.target > now.share.0)
+    }
 }
+
+/// Whether an agent of unknown load has less than it is to have whatever its load, and may be given more: not while a swap is under way, nor
+/// where it runs on something that the pool does not offer it, because then nothing says what would be more.
+pub(super) fn rises(market: &Market<'_>, i: usize, allotment: &Allotment, share: u64) -> bool {
+    let (observed, agent) = (&market.ground.agents[i], &market.shape.agents[i]);
+    let offered = || market.in_force(i).is_some_and(|now| market.offers(i, &now));
+    let less = observed.replicas < agent.min_replicas || allotment.target.0 > share;
+    allotment.reason == Reason::SignalLost
+        && less
+        && !observed.frozen
+        && observed.restore.is_none()
+        && observed.replicas <= agent.max_replicas
+        && (observed.replicas == 0 || offered())
+}
+
 /// The cases of all agents; records their targets in the windows.
 pub(super) fn cases(
     market: &Market<'_>,
@@ -45,12 +80,17 @@ pub(super) fn cases(
         let (floor, ceiling) = market.range(i, capacity.0);
         let target = allotment.target.0.clamp(floor.0.min(ceiling.0), ceiling.0);
         windows.push(memory.recommend(behavior, &market.shape.agents[i].name, now, target));
+        let in_force = market.in_force(i);
+        let share = in_force.as_ref().map_or(0, |quantum| quantum.share.0);
+        let rises = market.serves(i) && rises(market, i, allotment, share);
+        let lost = allotment.reason == Reason::SignalLost;
         cases.push(Case {
-            in_force: market.in_force(i),
-            fixed: observed.frozen || allotment.reason == Reason::SignalLost || !market.serves(i),
+            in_force,
+            fixed: observed.frozen || (lost && !rises) || !market.serves(i),
+            rises,
             target,
             demand: allotment.demand.0,
-            aim: target,
+            aim: if rises { target.max(share) } else { target },
             near: false,
         });
     }

@@ -1,9 +1,10 @@
 //! How many copies of each agent share time-sliced GPUs.
 
+use super::cases;
 use super::copy_search::Search;
 use super::decide::Decided;
 use super::hysteresis::{self, Commitment, Memory};
-use super::market::Market;
+use super::market::{Market, Unit};
 use super::residents::Census;
 use super::time_slicing::in_force;
 use super::types::{Hold, HoldReason, Survey};
@@ -15,6 +16,8 @@ use std::time::Duration;
 pub(super) struct Case {
     pub copies: Option<u32>,
     pub fixed: bool,
+    /// Gets as many copies as it has or more, see [`cases::rises`].
+    pub rises: bool,
     pub share: u64,
     pub target: u64,
     /// Share it should have while all are busy, as far as the windows let it go; 0: the fewest copies will do.
@@ -130,6 +133,7 @@ fn cases(
         .fold(0, u64::saturating_add);
     let overloaded = demand > survey.capacity.0;
     let copies = in_force(market);
+    let tokens = market.units.first().map_or(0, Unit::total);
     let short = overloaded
         && decision
             .iter()
@@ -153,7 +157,9 @@ fn cases(
         };
         let window = memory.recommend(&shape.behavior, &agent.name, now, wanted);
         let share = survey.agents[i].realized.0;
-        let lost = allotment.reason == Reason::SignalLost;
+        let there = u64::from(copies[i].unwrap_or(0)) <= tokens;
+        let rises = there && market.serves(i) && cases::rises(market, i, allotment, share);
+        let lost = allotment.reason == Reason::SignalLost && !rises;
         let fixed = market.ground.agents[i].frozen || lost || !market.serves(i);
         // One more copy is a rise over what is in force, one less a fall; without overload nothing keeps a copy but the window.
         let aim = if wanted >= share {
@@ -169,10 +175,14 @@ fn cases(
         cases.push(Case {
             copies: copies[i],
             fixed,
+            rises,
             share,
             target: allotment.target.0,
             aim,
-            fewest: agent.min_replicas,
+            fewest: match copies[i].filter(|_| rises) {
+                Some(copies) => agent.min_replicas.max(copies),
+                None => agent.min_replicas,
+            },
             most: agent.max_replicas,
         });
     }

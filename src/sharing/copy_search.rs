@@ -164,9 +164,11 @@ impl Search<'_> {
         Ask {
             weight: self.market.shape.agents[i].priority.weight(),
             aim: case.aim.saturating_sub(tolerated.max(TOLERATED)),
-            // Where not even the fewest fit, fewer are better than none; who runs keeps one.
+            // Where not even the fewest fit, fewer are better than none; who runs keeps one, and who may only rise what it has.
             bottom: if case.fixed || !bounded {
                 fewest
+            } else if case.rises {
+                fewest.min(now)
             } else {
                 fewest.min(u32::from(now > 0))
             },

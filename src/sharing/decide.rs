@@ -44,8 +44,15 @@ pub(super) fn decide(
     memory: &mut Memory,
     now: Duration,
 ) -> Decided {
-    let cases = cases(market, capacity, decision, memory, now);
-    let room = Room::less_fixed(market, capacity, &cases);
+    let mut cases = cases(market, capacity, decision, memory, now);
+    let mut room = Room::less_fixed(market, capacity, &cases);
+    if !room.keeps(market, &cases) {
+        // Of some that may only rise not even what they have finds room (a node is gone): for them there is no more.
+        for case in &mut cases {
+            case.fixed |= case.keeps().is_some();
+        }
+        room = Room::less_fixed(market, capacity, &cases);
+    }
     let anyhow = room.with_stops();
     let question = room.question(market, &cases);
     let chosen = match memory
@@ -145,7 +152,7 @@ fn want(market: &Market<'_>, i: usize, case: &Case, distress: Distress) -> Want 
         Distress::Extras if runs => min.min(1),
         Distress::Extras | Distress::All => 0,
     };
-    let menu = match &case.in_force {
+    let mut menu = match &case.in_force {
         Some(quantum) if case.near && distress == Distress::None => vec![quantum.clone()],
         Some(quantum) => {
             // A swap must be worth its price too.
@@ -160,6 +167,13 @@ fn want(market: &Market<'_>, i: usize, case: &Case, distress: Distress) -> Want 
         }
         None => market.menu(i, fewest, aim),
     };
+    if let Some(kept) = case.keeps() {
+        menu.retain(|quantum| case.may_have(quantum));
+        // Like everyone's extras what it is short of goes only when there is no other way.
+        if !menu.contains(kept) && (menu.is_empty() || distress >= Distress::Extras) {
+            menu.insert(0, kept.clone());
+        }
+    }
     Want {
         priority: agent.priority,
         min_replicas: min,
@@ -188,7 +202,8 @@ fn second_pass(market: &Market<'_>, room: &Room, cases: &[Case], chosen: &mut [O
         let least = share.saturating_add(hysteresis::tolerated(behavior, share));
         if hunger > least {
             let more = market.menu(i, agent.min_replicas, hunger);
-            menu.extend(more.into_iter().filter(|q| q.share.0 > least));
+            let more = more.into_iter().filter(|q| case.may_have(q));
+            menu.extend(more.filter(|q| q.share.0 > least));
             hungry |= menu.len() > 1;
         }
         who.push(i);

@@ -84,7 +84,7 @@ fn hold(
     );
     let (reason, message) = if market.ground.agents[i].frozen {
         (HoldReason::Frozen, numbers)
-    } else if case.fixed || allotment.reason == Reason::SignalLost {
+    } else if case.fixed {
         (HoldReason::SignalLost, numbers)
     } else if case.aim != target && case.aim == share {
         let window = if target > share {

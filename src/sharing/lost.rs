@@ -1,14 +1,14 @@
 //! Pods that neither serve nor end by themselves: what they hold is free for nobody, and nothing waits for them.
 //!
-//! Stranded pods are deleted already, on a node that does not answer. Their objects stay until it comes back or somebody removes them, and
-//! their workload's controller counts them no more.
+//! Stranded pods are deleted already, on a node that does not answer, or they hang. Their objects stay until it comes back or somebody
+//! removes them, and their workload's controller counts them no more. On a node that answers, what they hold is as good as a stranger's.
 //!
 //! Lost pods are in their workload's replicas and serve no more, because their GPUs are gone. Kubernetes leaves them where they are. They
 //! count neither as capacity nor as granted: a replacement is started where there is room, and once everyone that is left is ready the
 //! replicas go down again, which takes those first that are not ready. A StatefulSet gives up its highest ordinals, whichever are lost:
 //! there a lost pod keeps what it has, and somebody has to delete it.
 
-use super::types::{AgentObserved, Observed, Plan, Pod, PodState, Rollout, Step};
+use super::types::{AgentObserved, Node, Observed, Plan, Pod, PodState, Rollout, Step};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
@@ -26,7 +26,11 @@ pub(super) fn notes(observed: &Observed) -> Vec<String> {
         format!("node {node} has not offered for long what {pods} pods hold there that are not ready: they count as lost")
     });
     let stranded = on(PodState::Stranded).map(|(node, pods)| {
-        format!("node {node} is gone or does not answer: {pods} pods that are deleted stay there, and nothing waits for them")
+        let why = match observed.nodes.iter().any(|n| n.name == node && n.schedulable) {
+            true => "should have been gone ten minutes ago",
+            false => "stay there, because it is gone or does not answer, or because they hang",
+        };
+        format!("node {node}: {pods} pods that are deleted {why}; nothing waits for them, and what they hold is free for nobody")
     });
     lost.chain(stranded).collect()
 }
@@ -43,8 +47,23 @@ pub(super) fn set_aside(observed: Cow<'_, Observed>) -> (Cow<'_, Observed>, Lost
         return (observed, Lost(nobody));
     }
     let mut observed = observed.into_owned();
+    keep_from_all(&mut observed);
     let lost = observed.agents.iter_mut().map(of).collect();
     (Cow::Owned(observed), Lost(lost))
+}
+
+/// Counts what stranded pods hold on nodes that take pods as no longer the pool's.
+fn keep_from_all(observed: &mut Observed) {
+    let pods = observed.agents.iter().flat_map(|agent| &agent.pods);
+    for pod in pods.filter(|pod| pod.state == PodState::Stranded) {
+        let on = |node: &&mut Node| node.schedulable && pod.node.as_ref() == Some(&node.name);
+        if let Some(node) = observed.nodes.iter_mut().find(on) {
+            for (resource, count) in &pod.requests {
+                let held = node.foreign.entry(resource.clone()).or_insert(0);
+                *held = held.saturating_add(*count);
+            }
+        }
+    }
 }
 
 /// Sets aside what one agent has lost.
@@ -229,6 +248,27 @@ mod tests {
         let observed = world(nodes(3), vec![a, b]);
         let plan = planned(&shape, &observed, &[1000, 1000]);
         assert_eq!(scales(&plan), [(1, 2, 1)], "{:?}", plan.holds);
+    }
+
+    #[test]
+    fn a_pod_that_hangs_on_a_node_that_answers_holds_its_gpu_and_nobody_waits_for_it() {
+        let mut shape = two();
+        shape.max_concurrent = 1;
+        let mut a = with(&[("n", Ready), ("n", Stranded)]);
+        a.replicas = 1;
+        let b = with(&[("n", Ready), ("n", Ready)]);
+        let observed = world(vec![node("n", 5)], vec![a, b]);
+        let seen = survey(&shape, &observed);
+        assert_eq!(seen.capacity, MilliGpus(4000), "the fifth is held");
+        assert!(
+            seen.notes[0].contains("gone ten minutes ago"),
+            "{:?}",
+            seen.notes
+        );
+        let plan = planned(&shape, &observed, &[1000, 1000]);
+        assert_eq!(scales(&plan), [(1, 2, 1)], "{:?}", plan.holds);
+        let plan = planned(&shape, &observed, &[5000, 1000]);
+        assert_eq!(replicas(&plan), [Some(3), Some(1)]);
     }
 
     #[test]

@@ -4,6 +4,7 @@
 use super::fixtures::*;
 use super::model::{Cluster, Dice, run, turns};
 use super::*;
+use crate::allocation::Reason;
 use crate::units::{GpuResource, Priority};
 use proptest::prelude::*;
 
@@ -117,6 +118,42 @@ proptest! {
             let outcome = run(&mut cluster, &shape, &decision, &mut dice, crashes);
             assert_settled(&cluster, &outcome.plan);
             prop_assert!(cluster.unschedulable.is_empty(), "{:?}", cluster.unschedulable);
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 200, max_shrink_iters: 200, ..ProptestConfig::default() })]
+
+    #[test]
+    fn agents_of_unknown_load_come_up_to_their_fewest_replicas_and_never_fall(case in whole_pools()) {
+        let (mut shape, mut cluster) = start(&case);
+        let mut dice = Dice::new(case.seed);
+        let blind: Vec<bool> = case.agents.iter().map(|_| dice.roll(2) == 0).collect();
+        for agent in &mut shape.agents {
+            agent.min_replicas = 1 + dice.roll(agent.max_replicas as usize) as u32;
+        }
+        let crashes = (case.seed % 8) as usize;
+        for targets in &case.targets {
+            let allotments = targets.iter().zip(&blind).map(|(target, blind)| match blind {
+                true => Allotment { reason: Reason::SignalLost, ..hungry(0) },
+                false => hungry(*target),
+            });
+            let decision: Vec<Allotment> = allotments.collect();
+            for _ in 0..20 {
+                let before: Vec<u32> = cluster.workloads.iter().map(|w| w.replicas).collect();
+                turns(&mut cluster, &shape, &decision, &mut dice, crashes, 3);
+                for (i, w) in cluster.workloads.iter().enumerate() {
+                    prop_assert!(!blind[i] || w.replicas >= before[i], "{i}: {before:?}");
+                }
+            }
+            let outcome = run(&mut cluster, &shape, &decision, &mut dice, crashes);
+            assert_settled(&cluster, &outcome.plan);
+            prop_assert!(cluster.unschedulable.is_empty(), "{:?}", cluster.unschedulable);
+            for (i, w) in cluster.workloads.iter().enumerate() {
+                let said = outcome.plan.unmet[i].is_some() || outcome.plan.holds[i].is_some();
+                prop_assert!(said || w.replicas >= shape.agents[i].min_replicas, "{i}");
+            }
         }
     }
 }

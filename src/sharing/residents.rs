@@ -90,7 +90,7 @@ impl<'a> Census<'a> {
             let foreign = node.foreign.get(resource).copied().unwrap_or(0);
             if foreign > 0 {
                 return Err(format!(
-                    "pods outside the pool hold {foreign} {resource} of node {}, and their GPU memory is not known",
+                    "pods outside the pool, or deleted ones that hang, hold {foreign} {resource} of node {}, and their GPU memory is not known",
                     node.name
                 ));
             }

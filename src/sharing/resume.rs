@@ -205,6 +205,22 @@ mod tests {
     }
 
     #[test]
+    fn an_agent_that_was_stopped_for_a_swap_comes_up_beside_a_pod_of_it_that_hangs() {
+        let (mut cluster, shape) = between();
+        cluster.nodes.push(a100("o", &[("3g.40gb", 1)]));
+        let mut observed = cluster.observed();
+        let planned = |observed: &Observed| planned(&shape, observed, &[518, 388]);
+        let reason = |plan: &Plan| plan.holds[1].as_ref().map(|hold| hold.reason);
+        assert_eq!(
+            reason(&planned(&observed)),
+            Some(HoldReason::WaitingForRollout)
+        );
+        observed.agents[1].pods[0].state = PodState::Stranded;
+        let plan = planned(&observed);
+        assert!(!plan.steps.is_empty(), "{:?}", plan.holds);
+    }
+
+    #[test]
     fn while_nothing_is_free_it_is_no_pod_that_it_waits_for() {
         let (mut cluster, shape) = between();
         let held = |cluster: &Cluster| {

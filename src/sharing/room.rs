@@ -79,6 +79,25 @@ impl Room {
         }
     }
 
+    /// Whether there is room for what agents have that may only rise.
+    pub fn keeps(&self, market: &Market<'_>, cases: &[Case]) -> bool {
+        let kept: Vec<(usize, &Quantum)> = cases
+            .iter()
+            .enumerate()
+            .filter_map(|(i, case)| Some((i, case.keeps()?)))
+            .collect();
+        let sum = |amounts: &mut dyn Iterator<Item = u64>| amounts.fold(0, u64::saturating_add);
+        let spent = sum(&mut kept.iter().map(|(_, quantum)| quantum.share.0));
+        let there = self.totals.iter().all(|(resource, total)| {
+            let of_it = kept
+                .iter()
+                .filter(|(_, quantum)| quantum.resource == *resource);
+            let mut held = of_it.map(|(_, q)| u64::from(q.replicas) * u64::from(q.count));
+            sum(&mut held) <= *total
+        });
+        spent <= self.budget && there && self.arranges(market, &kept)
+    }
+
     /// The same room, where a swap may stop an agent.
     pub fn with_stops(&self) -> Self {
         Self {

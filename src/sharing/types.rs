@@ -149,7 +149,8 @@ pub enum PodState {
     Ready,
     /// Has a deletion timestamp; still holds its GPU.
     Terminating,
-    /// Has a deletion timestamp, and its node is gone or does not answer: nobody knows when it will be gone.
+    /// Has a deletion timestamp, and its node is gone or does not answer, or the pod should have been gone long ago: nobody knows when it
+    /// will be. It still holds its GPU.
     Stranded,
     /// Not ready for long, on a node that has not offered for long what the pod holds: it serves no more.
     Lost,

@@ -22,7 +22,7 @@ mod problem;
 mod sample;
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-mod testing;
+pub(crate) mod testing;
 
 pub use clock::Clock;
 pub use problem::{Input, Problem};

@@ -11,30 +11,30 @@ use std::{
 };
 
 /// A server and what it saw.
-pub(super) struct Served {
-    pub(super) port: u16,
+pub(crate) struct Served {
+    pub(crate) port: u16,
     connections: Arc<AtomicUsize>,
     requests: Arc<Mutex<Vec<String>>>,
 }
 
 impl Served {
-    pub(super) fn connections(&self) -> usize {
+    pub(crate) fn connections(&self) -> usize {
         self.connections.load(Ordering::SeqCst)
     }
 
     /// The heads (and form bodies) of the requests so far.
-    pub(super) fn requests(&self) -> Vec<String> {
+    pub(crate) fn requests(&self) -> Vec<String> {
         self.requests.lock().unwrap().clone()
     }
 }
 
 /// Serves every request with `answer`, which writes what it likes; the connection stays open while it returns true.
-pub(super) fn serve(answer: impl Fn(&mut TcpStream) -> bool + Send + Sync + 'static) -> Served {
+pub(crate) fn serve(answer: impl Fn(&mut TcpStream) -> bool + Send + Sync + 'static) -> Served {
     serve_by_request(move |_, stream| answer(stream))
 }
 
 /// The same, where the answer depends on the request.
-pub(super) fn serve_by_request(
+pub(crate) fn serve_by_request(
     answer: impl Fn(&str, &mut TcpStream) -> bool + Send + Sync + 'static,
 ) -> Served {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -64,7 +64,7 @@ pub(super) fn serve_by_request(
 }
 
 /// Serves every request with status, further header lines (each with its end) and body.
-pub(super) fn serve_page(
+pub(crate) fn serve_page(
     status: &'static str,
     headers: &'static str,
     body: impl Into<String>,
@@ -104,7 +104,7 @@ fn read_request(stream: &mut TcpStream) -> Option<String> {
 }
 
 /// A port on which nothing listens.
-pub(super) fn closed_port() -> u16 {
+pub(crate) fn closed_port() -> u16 {
     TcpListener::bind("127.0.0.1:0")
         .unwrap()
         .local_addr()

@@ -235,3 +235,22 @@ async fn a_tensor_parallel_agent_of_two_gpus_finds_two_free_ones_on_one_node() {
     driver.stop();
     stage.finish().await.unwrap();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_that_is_applied_at_zero_replicas_comes_up_although_it_has_no_metrics() {
+    let node = NodeSpec::whole("gpu", A100_80, 4);
+    let stage = Stage::start(StageOptions::new("zero", vec![node]))
+        .await
+        .unwrap();
+    let agents = [
+        AgentWorkload::new("runs", 10.0),
+        AgentWorkload::new("stopped", 10.0).replicas(0),
+    ];
+    for agent in &agents {
+        stage.deploy(agent).await.unwrap();
+    }
+    let items = agents.map(|agent| agent.agent("Medium", "0", 1));
+    stage.apply(&pool(4, &items)).await.unwrap();
+    stage.wait_ready("stopped", 1).await.unwrap();
+    stage.finish().await.unwrap();
+}

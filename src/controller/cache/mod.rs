@@ -18,7 +18,7 @@ pub use absence::{Absences, PATIENCE};
 pub use autoscaler::{AutoscalerRecord, scaled_objects};
 pub use follow::{Record, Source, Wake, follow, key, label, version, works};
 pub use node::NodeRecord;
-pub use pod::{DeletionCost, PodRecord, REVISION_LABEL};
+pub use pod::{Controller, DeletionCost, PodRecord, REVISION_LABEL};
 pub use store::{Filed, Key, Store};
 pub use taint::{TaintRecord, TolerationRecord};
 pub use usage::Usage;
@@ -61,7 +61,7 @@ impl Caches {
         }
     }
 
-    /// The pods of a workload, in order of name.
+    /// The pods of a workload, in order of name. A pod that another controller has, as of a Job with the same labels, is none of them.
     pub fn pods_of(
         &self,
         namespace: &str,
@@ -73,7 +73,7 @@ impl Caches {
         let none = BTreeMap::new();
         let labels = workload.selector.match_labels.as_ref().unwrap_or(&none);
         let mut pods = self.pods.labelled(namespace, labels);
-        pods.retain(|(_, pod)| selector.matches(&pod.labels));
+        pods.retain(|(_, pod)| selector.matches(&pod.labels) && workload.controls(pod));
         pods
     }
 
@@ -110,5 +110,80 @@ pub(super) fn add(sum: &mut BTreeMap<GpuResource, u32>, more: &BTreeMap<GpuResou
     for (resource, count) in more {
         let total = sum.entry(resource.clone()).or_insert(0);
         *total = total.saturating_add(*count);
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
+    use k8s_openapi::api::core::v1::Pod;
+    use serde_json::{Value, json};
+
+    /// Names of the pods with the agent's labels that are a workload's: with no controller, and with each of these.
+    fn pods_of(workload: &WorkloadRecord, controllers: &[(&str, &str, &str)]) -> Vec<String> {
+        let caches = Caches::default();
+        let add = |name: &str, owners: Value| {
+            let pod: Pod = serde_json::from_value(json!({
+                "metadata": { "name": name, "namespace": "n", "labels": { "app": "a" }, "ownerReferences": owners },
+                "spec": { "containers": [
+                    { "name": "server", "resources": { "limits": { "nvidia.com/gpu": "1" } } }
+                ] }
+            }))
+            .unwrap();
+            let key = ("n".to_owned(), name.to_owned());
+            caches.pods.put(key, 1, PodRecord::of(pod).unwrap());
+        };
+        add("bare", json!([]));
+        add(
+            "mentioned",
+            json!([{ "apiVersion": "v1", "kind": "ConfigMap", "name": "x", "uid": "9" }]),
+        );
+        for (version, kind, uid) in controllers {
+            let owner = json!({ "apiVersion": version, "kind": kind, "name": "x", "uid": uid, "controller": true });
+            add(&format!("{kind}-{uid}"), json!([owner]));
+        }
+        let pods = caches.pods_of("n", workload);
+        pods.into_iter().map(|(name, _)| name).collect()
+    }
+
+    const CONTROLLERS: [(&str, &str, &str); 5] = [
+        ("apps/v1", "ReplicaSet", "1"),
+        ("apps/v1", "StatefulSet", "2"),
+        ("apps/v1", "StatefulSet", "3"),
+        ("batch/v1", "Job", "4"),
+        ("example.com/v1", "ReplicaSet", "5"),
+    ];
+
+    fn spec() -> Value {
+        json!({
+            "serviceName": "a", "selector": { "matchLabels": { "app": "a" } },
+            "template": { "spec": { "containers": [
+                { "name": "server", "resources": { "limits": { "nvidia.com/gpu": "1" } } }
+            ] } }
+        })
+    }
+
+    #[test]
+    fn a_pod_of_a_job_is_not_an_agents_whatever_its_labels_are() {
+        let object = json!({ "metadata": { "name": "a", "uid": "d" }, "spec": spec() });
+        let deployment: Deployment = serde_json::from_value(object).unwrap();
+        let record = WorkloadRecord::of(deployment).unwrap();
+        assert_eq!(
+            pods_of(&record, &CONTROLLERS),
+            ["ReplicaSet-1", "bare", "mentioned"]
+        );
+    }
+
+    #[test]
+    fn a_stateful_sets_pods_are_those_that_it_controls_itself() {
+        let object = json!({ "metadata": { "name": "a", "uid": "2" }, "spec": spec() });
+        let set: StatefulSet = serde_json::from_value(object).unwrap();
+        let record = WorkloadRecord::of(set).unwrap();
+        assert_eq!(
+            pods_of(&record, &CONTROLLERS),
+            ["StatefulSet-2", "bare", "mentioned"]
+        );
     }
 }

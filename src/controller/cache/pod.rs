@@ -36,6 +36,10 @@ pub struct PodRecord {
     pub ready: bool,
     /// Has a deletion timestamp.
     pub deleting: bool,
+    /// Its deletion timestamp: when it is to be gone, its grace period included.
+    pub gone_by: Option<Timestamp>,
+    /// Its controller.
+    pub controller: Controller,
     /// When it was created.
     pub created: Option<Timestamp>,
     /// When it became ready.
@@ -48,6 +52,33 @@ pub struct PodRecord {
     pub cannot_start: Option<String>,
     /// Who has annotated its deletion cost.
     pub deletion_cost: DeletionCost,
+}
+
+/// Which controller a pod has, as far as that says whose it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Controller {
+    /// None: whoever selects it adopts it.
+    None,
+    /// A ReplicaSet; those of Deployments are not watched, so it is not known of which one.
+    ReplicaSet,
+    /// The StatefulSet with this UID.
+    StatefulSet(Box<str>),
+    /// Anything else: a Job, or a resource of somebody's own.
+    Other,
+}
+
+impl Controller {
+    fn of(meta: &ObjectMeta) -> Self {
+        let mut owners = meta.owner_references.iter().flatten();
+        let Some(owner) = owners.find(|owner| owner.controller == Some(true)) else {
+            return Self::None;
+        };
+        match (owner.api_version.as_str(), owner.kind.as_str()) {
+            ("apps/v1", "ReplicaSet") => Self::ReplicaSet,
+            ("apps/v1", "StatefulSet") => Self::StatefulSet(owner.uid.as_str().into()),
+            _ => Self::Other,
+        }
+    }
 }
 
 /// Who has annotated a pod's deletion cost.
@@ -124,6 +155,7 @@ impl Record<Pod> for PodRecord {
             .filter(|c| c.status == "False" && c.reason.as_deref() == Some("Unschedulable"));
         let created = pod.metadata.creation_timestamp.as_ref().map(|t| t.0);
         let deletion_cost = DeletionCost::of(&pod.metadata);
+        let controller = Controller::of(&pod.metadata);
         let containers = status.container_statuses.iter().flatten();
         let mut waiting =
             containers.filter_map(|c| c.state.as_ref()?.waiting.as_ref()?.reason.as_ref());
@@ -135,6 +167,8 @@ impl Record<Pod> for PodRecord {
             requests,
             ready: ready.is_some(),
             deleting: pod.metadata.deletion_timestamp.is_some(),
+            gone_by: pod.metadata.deletion_timestamp.as_ref().map(|t| t.0),
+            controller,
             created,
             ready_since: ready.and(since).map(|t| t.0),
             unready_since: match ready {

@@ -1,4 +1,4 @@
-use super::{Filed, Record, TaintRecord, TolerationRecord, gpu_resources};
+use super::{Controller, Filed, PodRecord, Record, TaintRecord, TolerationRecord, gpu_resources};
 use crate::api::WorkloadKind;
 use crate::controller::write::{GPU_MANAGER, REPLICAS_MANAGER};
 use crate::units::GpuResource;
@@ -308,6 +308,15 @@ impl WorkloadRecord {
     pub fn pod_selector(&self) -> Option<Selector> {
         let selector = Selector::try_from(self.selector.clone()).ok();
         selector.filter(|selector| !selector.selects_all())
+    }
+
+    /// Whether a pod that it selects can be its: its own controllers' work, or nobody's.
+    pub fn controls(&self, pod: &PodRecord) -> bool {
+        match (&pod.controller, self.kind) {
+            (Controller::None, _) | (Controller::ReplicaSet, WorkloadKind::Deployment) => true,
+            (Controller::StatefulSet(uid), WorkloadKind::StatefulSet) => **uid == *self.uid,
+            _ => false,
+        }
     }
 
     /// The first taint that its pods do not tolerate.

@@ -59,7 +59,7 @@ pub fn pool(kind: Kind) -> AgentPool {
     .unwrap()
 }
 
-fn nodes(kind: Kind) -> Vec<Node> {
+pub fn nodes(kind: Kind) -> Vec<Node> {
     let mig = |profile: &str| GpuResource::parse(&format!("nvidia.com/mig-{profile}")).unwrap();
     let node = |name: &str, gpus: u32, allocatable: BTreeMap<GpuResource, u32>| Node {
         name: name.to_owned(),
