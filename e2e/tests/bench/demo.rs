@@ -53,7 +53,7 @@ struct Output {
 
 impl Output {
     /// Reads on until a line of the view: an agent's load, its target, and both latencies.
-    async fn to_the_view(self) -> (Self, String) {
+    async fn until_the_view(self) -> (Self, String) {
         in_time(move || {
             let (mut pipe, mut said) = (self.pipe, String::new());
             while pipe.read_line(&mut said).unwrap() > 0 {
@@ -68,7 +68,7 @@ impl Output {
     }
 
     /// Everything that it still says.
-    async fn to_the_end(mut self) -> String {
+    async fn until_the_end(mut self) -> String {
         in_time(move || {
             let mut said = String::new();
             self.pipe.read_to_string(&mut said).unwrap();
@@ -93,8 +93,8 @@ async fn plays_to_its_end(scene: &str) {
     let begun = SystemTime::now();
     let (demo, output) = Demo::start(scene, "10s");
     let folder = demo.folder();
-    let (output, shown) = output.to_the_view().await;
-    let rest = output.to_the_end().await;
+    let (output, shown) = output.until_the_view().await;
+    let rest = output.until_the_end().await;
     demo.ends_well(&rest);
     assert!(!shown.contains('\x1b') && !rest.contains('\x1b'), "{rest}");
     for words in [
@@ -128,11 +128,11 @@ async fn the_papers_scene_of_the_demo_does_so_too() {
 async fn ctrl_c_in_the_middle_of_the_demo_leaves_nothing() {
     let (demo, output) = Demo::start("drift", "10m");
     let folder = demo.folder();
-    let (output, _) = output.to_the_view().await;
+    let (output, _) = output.until_the_view().await;
     // The five of the control plane, and the operator.
     assert_eq!(processes_of(&folder).len(), 6);
     signal(&demo.0, "-INT");
-    let said = output.to_the_end().await;
+    let said = output.until_the_end().await;
     assert!(
         said.contains("interrupted; ending the control plane"),
         "{said}"
