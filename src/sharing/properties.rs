@@ -130,11 +130,11 @@ proptest! {
         let (mut shape, mut cluster) = start(&case);
         let mut dice = Dice::new(case.seed);
         let blind: Vec<bool> = case.agents.iter().map(|_| dice.roll(2) == 0).collect();
-        for agent in &mut shape.agents {
-            agent.min_replicas = 1 + dice.roll(agent.max_replicas as usize) as u32;
-        }
         let crashes = (case.seed % 8) as usize;
         for targets in &case.targets {
+            for agent in &mut shape.agents {
+                agent.min_replicas = 1 + dice.roll(agent.max_replicas as usize) as u32;
+            }
             let allotments = targets.iter().zip(&blind).map(|(target, blind)| match blind {
                 true => Allotment { reason: Reason::SignalLost, ..hungry(0) },
                 false => hungry(*target),

@@ -5,7 +5,7 @@ use crate::allocation::Load;
 use crate::api::{AgentPool, ValidPool};
 use crate::recording::{Inputs, Memory, Output, decide};
 use crate::sharing::{AgentObserved, Observed, Pod, PodState, Rollout, Step};
-use crate::units::GpuResource;
+use crate::units::{GpuResource, Priority};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -175,6 +175,27 @@ fn what_an_agent_of_unknown_load_has_is_not_taken_from_it_while_it_rises() {
             .map_or(0, |quantum| quantum.replicas);
         assert!(has > 2, "{kind:?}: {:?}", output.plan);
     }
+}
+
+#[test]
+fn one_that_may_only_rise_gives_nothing_up_for_the_fewest_replicas_of_a_more_important_one() {
+    let nodes = [&["n1", "n1"][..], &["n1", "n1", "n2"], &["n2", "n2", "n2"]];
+    let agents = nodes.map(|nodes| agent(Kind::Whole, nodes));
+    let seen = inputs(Kind::Whole, agents, 30.0);
+    let output = decided(Kind::Whole, &seen, |pool| {
+        set(pool, "coordinator", 3);
+        set(pool, "nlp", 4);
+        set(pool, "vision", 3);
+        for agent in &mut pool.spec.agents {
+            agent.priority = match agent.name.as_str() {
+                "coordinator" => Priority::Low,
+                _ => Priority::High,
+            };
+        }
+    });
+    assert_eq!(scales(&output), []);
+    assert!(output.plan.unmet[0].is_some(), "{:?}", output.plan);
+    assert!(output.plan.unmet[1].is_some(), "{:?}", output.plan);
 }
 
 #[test]
