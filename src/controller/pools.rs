@@ -133,7 +133,7 @@ async fn live(shared: Arc<Shared>, mut pool: watch::Receiver<Arc<AgentPool>>) {
                 false
             }
         };
-        if !shared.ready_to_decide() {
+        if !shared.ready_to_decide(&namespace) {
             continue;
         }
         let object = pool.borrow_and_update().clone();

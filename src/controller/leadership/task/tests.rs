@@ -1,4 +1,5 @@
 use super::*;
+use crate::telemetry::Watched;
 use serde_json::{Value, json};
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -141,7 +142,7 @@ async fn a_leader_that_becomes_blind_gives_the_lease_back_and_takes_it_again_onl
     let (b, _) = candidate("b", &client);
     until("b leads", || leads(&b)).await;
     b.release().await;
-    sees.watches("nodes", Ok(()));
+    sees.watches(&Watched::new("nodes", None), Ok(()));
     until("a leads again", || leads(&a)).await;
 }
 

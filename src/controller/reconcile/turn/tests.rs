@@ -3,6 +3,7 @@
 use super::super::{Current, State, reconcile};
 use crate::api::AgentPool;
 use crate::api::annotations::{PAUSED, RESTORE};
+use crate::controller::cache::Awaited;
 use crate::controller::claims::Claims;
 use crate::controller::config::{PodIdentity, RunConfig, Scope, ScrapeLimits};
 use crate::controller::events::events;
@@ -17,7 +18,6 @@ use crate::telemetry::{Health, Metrics};
 use kube::runtime::events::{Recorder, Reporter};
 use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -166,7 +166,7 @@ fn stage(server: &Server, gpus: u32, workloads: &[&str], pools: &[&AgentPool]) -
         recorder: None,
         health,
         stop: CancellationToken::new(),
-        pools_listed: AtomicBool::new(true),
+        pools_listed: Awaited::new([]),
         bells: Bells::default(),
     }
 }
