@@ -164,3 +164,18 @@ async fn a_lease_that_may_not_be_read_or_written_is_told_until_it_may() {
     })
     .await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lease_that_is_not_asked_for_while_blind_is_not_said_to_work() {
+    let register = Register::default();
+    let client = register.serve();
+    register.forbid(true);
+    let (_candidate, health) = candidate("a", &client);
+    until("the lease is named", || !health.undone().is_empty()).await;
+    health.blind();
+    // Longer than it takes until the lease is to be given back.
+    for _ in 0..150 {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        assert!(!health.undone().is_empty(), "nobody has asked for it");
+    }
+}
