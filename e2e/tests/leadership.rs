@@ -233,6 +233,21 @@ async fn a_leader_that_cannot_watch_the_cluster_leaves_the_lease_to_a_replica_th
 }
 
 #[tokio::test]
+async fn a_leader_whose_watches_get_no_answer_leaves_the_lease_to_a_replica_that_can_see() {
+    let scene = Scene::with("silence", 2, RunnerOptions::with_proxies).await;
+    let leader = scene.leader_other_than(None).await;
+    for instance in scene.runner.instances() {
+        ready(&instance).await;
+    }
+    // The watch is cut once, and from then on nothing fails: it is asked for in vain.
+    let proxy = leader.proxy().unwrap();
+    let _silence = proxy.blackhole(Matcher::all().path("/api/v1/nodes"));
+    readyz_says(&leader, &["cannot list or watch nodes", "no answer"]).await;
+    scene.leader_other_than(Some(leader.pod())).await;
+    scene.control_plane.finish();
+}
+
+#[tokio::test]
 async fn a_lease_that_may_not_be_written_is_named_by_readyz_and_nobody_leads_until_it_may() {
     let scene = Scene::set("no-lease", 1).await;
     scene.leader_other_than(None).await;

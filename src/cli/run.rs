@@ -156,10 +156,15 @@ fn begin_recording(
     config.record.clone().map(begin).transpose()
 }
 
+/// A connection on which nothing comes for this long after a request is lost: longer than a watch that works is silent.
+const SILENT: Duration = Duration::from_secs(60);
+
 /// A client that retries nothing by itself: a call that may last minutes is worse than one that fails.
 pub(super) async fn connect(api_timeout: Duration) -> Result<kube::Client, RunError> {
     let mut kube_config = kube::Config::infer().await?;
     kube_config.connect_timeout = Some(api_timeout);
+    kube_config.read_timeout = Some(SILENT);
+    kube_config.reset_reader_on_write = true;
     kube_config.default_retry = false;
     kube::Client::try_from(kube_config).map_err(RunError::Client)
 }

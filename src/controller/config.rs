@@ -37,6 +37,16 @@ pub enum Scope {
     Namespaces(BTreeSet<String>),
 }
 
+impl Scope {
+    /// The namespaces to ask; `None`: all at once.
+    pub fn places(&self) -> Vec<Option<String>> {
+        match self {
+            Self::Cluster => vec![None],
+            Self::Namespaces(namespaces) => namespaces.iter().cloned().map(Some).collect(),
+        }
+    }
+}
+
 /// Bounds of scraping.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ScrapeLimits {

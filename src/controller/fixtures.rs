@@ -1,7 +1,7 @@
 //! Small clusters for the tests of this folder.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use super::cache::{Caches, NodeRecord, PodRecord, Record, WorkloadRecord};
+use super::cache::{Awaited, Caches, NodeRecord, PodRecord, Record, WorkloadRecord};
 use super::claims::Claims;
 use super::config::{PodIdentity, RunConfig, Scope, ScrapeLimits};
 use super::events::events;
@@ -19,7 +19,6 @@ use kube::runtime::events::{Recorder, Reporter};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -131,12 +130,12 @@ pub(super) fn caches(
 
 /// What pools share, of a replica that leads, knows all there is, and whose API server is at `url`; these are all the pools there are.
 pub(super) fn shared(url: &str, caches: Caches, pools: &[&AgentPool]) -> Shared {
-    caches.nodes.listed();
-    caches.pods.listed();
-    caches.deployments.listed();
-    caches.stateful_sets.listed();
-    caches.autoscalers.listed();
-    caches.scaled_objects.listed();
+    caches.nodes.listed(None);
+    caches.pods.listed(None);
+    caches.deployments.listed(None);
+    caches.stateful_sets.listed(None);
+    caches.autoscalers.listed(None);
+    caches.scaled_objects.listed(None);
     let mut config = kube::Config::new(url.parse().unwrap());
     config.default_retry = false;
     let client = kube::Client::try_from(config).unwrap();
@@ -180,7 +179,7 @@ pub(super) fn shared(url: &str, caches: Caches, pools: &[&AgentPool]) -> Shared 
         recorder: None,
         health,
         stop: CancellationToken::new(),
-        pools_listed: AtomicBool::new(true),
+        pools_listed: Awaited::new([]),
         bells: Bells::default(),
     }
 }

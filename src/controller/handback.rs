@@ -52,9 +52,7 @@ pub async fn sweep(shared: Arc<Shared>) {
             () = shared.stop.cancelled() => return,
             _ = ticks.tick() => {}
         }
-        if shared.ready_to_decide() && shared.writer.leads() {
-            seen = round(&shared, seen).await;
-        }
+        seen = round(&shared, seen).await;
     }
 }
 
@@ -66,7 +64,12 @@ async fn round(shared: &Shared, mut seen: Orphans) -> Orphans {
         nodes_hidden: shared.nodes_hidden(),
     };
     let mut still = Orphans::new();
+    let ours =
+        |namespace: &str| shared.ready_to_decide(namespace) && shared.writer.leads_in(namespace);
     for (kind, (namespace, name), record) in marked(&shared.caches) {
+        if !ours(&namespace) {
+            continue;
+        }
         let claimed = shared.claims.is_claimed(&namespace, kind, &name);
         if claimed && !unreadable::leaves(shared, &namespace, &name, &record).await {
             continue;

@@ -38,13 +38,12 @@ pub use write::{GPU_MANAGER, PODS_MANAGER, REPLICAS_MANAGER, STATUS_MANAGER, Wri
 use crate::signals::Clock;
 use crate::signals::prometheus::{self, Source};
 use crate::signals::scrape::{Limits, Scraper};
-use cache::{Caches, Wake};
+use cache::{Awaited, Caches, Wake};
 use claims::Claims;
 use kube::runtime::events::{Recorder, Reporter};
 use promises::Promises;
 use shared::{Bells, Shared};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 use tokio::task::{JoinError, JoinSet};
 use watches::Watches;
@@ -102,7 +101,7 @@ pub async fn run(wiring: Wiring) -> Result<(), TaskEnded> {
         clock,
         events,
         bells: Bells::default(),
-        pools_listed: AtomicBool::new(false),
+        pools_listed: Awaited::new(config.scope.places()),
         metrics,
         recorder,
         health,
@@ -145,15 +144,26 @@ fn too_soon(ended: Result<(), JoinError>, shared: &Shared) -> Result<(), TaskEnd
     }
 }
 
-/// Tells liveness that the runtime turns, and readiness when the caches are filled.
+/// Tells liveness that the runtime turns, readiness when the caches are filled, and the log what is not seen any more.
 async fn beat(shared: Arc<Shared>) {
     let mut ticks = tokio::time::interval(Duration::from_secs(1));
+    let mut blind = false;
     loop {
         tokio::select! {
             () = shared.stop.cancelled() => return,
             _ = ticks.tick() => {}
         }
         shared.health.tick();
-        shared.health.set_synced(shared.ready_to_decide());
+        shared.health.set_synced(shared.ready_everywhere());
+        let unseen = shared.health.unseen();
+        match (blind, unseen.is_empty()) {
+            (false, false) => tracing::warn!(
+                why = unseen.join("; "),
+                "blind: nothing that needs it is written"
+            ),
+            (true, true) => tracing::info!("everything is seen again"),
+            _ => {}
+        }
+        blind = !unseen.is_empty();
     }
 }

@@ -8,7 +8,6 @@ use futures::FutureExt;
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -44,7 +43,7 @@ impl Pools {
         }) | self.unreadable.remove(&key);
         self.objects.insert(key.clone(), pool.clone());
         if claims_change {
-            self.claim(shared);
+            self.claim(shared, &key.0);
         }
         if let Some((sender, _)) = self.tasks.get(&key) {
             sender.send_replace(pool);
@@ -62,8 +61,8 @@ impl Pools {
             task.abort();
         }
         shared.metrics.set_pools(self.tasks.len());
-        self.unreadable.insert(key);
-        self.claim(shared);
+        self.unreadable.insert(key.clone());
+        self.claim(shared, &key.0);
     }
 
     /// A pool is gone.
@@ -77,7 +76,7 @@ impl Pools {
         shared.bells.remove(namespace, name);
         shared.metrics.forget_pool(namespace, name);
         shared.metrics.set_pools(self.tasks.len());
-        self.claim(shared);
+        self.claim(shared, namespace);
     }
 
     /// These pools are all there are in a namespace (`None`: in all).
@@ -96,17 +95,15 @@ impl Pools {
         }
     }
 
-    /// Every pool that there is has been seen: from now on it can be said which holds a workload, and things are decided.
-    pub fn all_listed(&self, shared: &Shared) {
-        if !shared.pools_listed.load(Ordering::Acquire) {
-            self.replace_claims(shared);
-            shared.pools_listed.store(true, Ordering::Release);
-        }
+    /// Every pool of a namespace (`None`: of all) has been seen: from now on it can be said which holds a workload there, and things are decided.
+    pub fn listed(&self, shared: &Shared, namespace: Option<&str>) {
+        self.replace_claims(shared);
+        shared.pools_listed.came(namespace);
     }
 
-    /// Not for each pool of the first list: with a thousand that would be a thousand looks at all of them.
-    fn claim(&self, shared: &Shared) {
-        if shared.pools_listed.load(Ordering::Acquire) {
+    /// Not for each pool of a namespace's first list: with a thousand that would be a thousand looks at all of them.
+    fn claim(&self, shared: &Shared, namespace: &str) {
+        if shared.pools_listed.has(namespace) {
             self.replace_claims(shared);
         }
     }
@@ -153,7 +150,7 @@ async fn live<S: Default>(
                 false
             }
         };
-        if !shared.ready_to_decide() {
+        if !shared.ready_to_decide(&namespace) {
             continue;
         }
         let object = pool.borrow_and_update().clone();

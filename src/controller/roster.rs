@@ -1,10 +1,11 @@
 //! Which pools there are: follows AgentPools, and keeps a task for each.
 
-use super::cache::{Key, key, label, works};
-use super::config::Scope;
+use super::cache::{Key, heard, is_unknown_kind, key, works};
 use super::pools::Pools;
 use super::shared::Shared;
+use super::watches;
 use crate::api::AgentPool;
+use crate::telemetry::Watched;
 use futures::StreamExt;
 use kube::CustomResourceExt;
 use kube::api::Api;
@@ -27,65 +28,58 @@ type Guarded = DeserializeGuard<AgentPool>;
 struct Listing {
     namespace: Option<String>,
     present: Vec<Key>,
-    done: bool,
+    watched: Watched,
     /// What was said of it last, while it fails.
     complaint: Option<String>,
 }
 
 /// Keeps a task for every pool, until stopped.
 pub async fn follow_pools(client: &kube::Client, shared: &Arc<Shared>) {
-    let namespaces: Vec<Option<String>> = match &shared.config.scope {
-        Scope::Cluster => vec![None],
-        Scope::Namespaces(namespaces) => namespaces.iter().cloned().map(Some).collect(),
+    let listing = |namespace: Option<String>| Listing {
+        watched: Watched::new("agentpools", namespace.as_deref()),
+        namespace,
+        present: Vec::new(),
+        complaint: None,
     };
-    let streams = namespaces.iter().enumerate().map(|(i, namespace)| {
-        let api: Api<Guarded> = match namespace {
-            None => Api::all(client.clone()),
-            Some(namespace) => Api::namespaced(client.clone(), namespace),
+    let places = shared.config.scope.places().into_iter();
+    let mut listings: Vec<Listing> = places.map(listing).collect();
+    let streams = listings.iter().enumerate().map(|(i, listing)| {
+        let client = heard(client, &listing.watched, &shared.health);
+        let api: Api<Guarded> = match &listing.namespace {
+            None => Api::all(client),
+            Some(namespace) => Api::namespaced(client, namespace),
         };
-        let config = watcher::Config::default().page_size(PAGE);
+        let config = watches::config().page_size(PAGE);
         let events = watcher(api, config).default_backoff();
         events.map(move |event| (i, event)).boxed()
     });
     let events =
         futures::stream::select_all(streams).take_until(shared.stop.clone().cancelled_owned());
     let mut events = std::pin::pin!(events);
-    let mut listings: Vec<Listing> = namespaces
-        .iter()
-        .map(|namespace| Listing {
-            namespace: namespace.clone(),
-            present: Vec::new(),
-            done: false,
-            complaint: None,
-        })
-        .collect();
     let mut pools = Pools::default();
     while let Some((i, event)) = events.next().await {
-        let label = label("agentpools", listings[i].namespace.as_deref());
+        let listing = &mut listings[i];
         match event {
             Ok(event) => {
                 if works(&event) {
-                    listings[i].complaint = None;
-                    shared.health.watches(&label, Ok(()));
+                    listing.complaint = None;
+                    shared.health.watches(&listing.watched, Ok(()));
                 }
-                take(shared, &mut pools, &mut listings[i], event);
+                take(shared, &mut pools, listing, event);
             }
             Err(error) => {
                 let why = in_words(&error);
                 // The backoff repeats it for as long as it is so.
-                if listings[i].complaint.as_ref() != Some(&why) {
+                if listing.complaint.as_ref() != Some(&why) {
                     tracing::warn!(
                         why,
-                        what = label,
+                        what = %listing.watched,
                         "cannot list or watch; trying again until it works"
                     );
-                    listings[i].complaint = Some(why.clone());
+                    listing.complaint = Some(why.clone());
                 }
-                shared.health.watches(&label, Err(why));
+                shared.health.watches(&listing.watched, Err(why));
             }
-        }
-        if listings.iter().all(|listing| listing.done) {
-            pools.all_listed(shared);
         }
     }
     pools.join().await;
@@ -93,20 +87,14 @@ pub async fn follow_pools(client: &kube::Client, shared: &Arc<Shared>) {
 
 /// A kind that the API server does not know is a CustomResourceDefinition that is missing.
 fn in_words(error: &watcher::Error) -> String {
-    use watcher::Error::{InitialListFailed, WatchStartFailed};
-    match error {
-        InitialListFailed(kube::Error::Api(status))
-        | WatchStartFailed(kube::Error::Api(status))
-            if status.code == 404 =>
-        {
-            format!(
-                "the CustomResourceDefinition {} is not installed; it is part of the chart (value crds.install) and of deploy/install.yaml, and alone: kubectl apply --server-side -f crds/{}.yaml",
-                AgentPool::crd_name(),
-                AgentPool::crd_name(),
-            )
-        }
-        error => error.to_string(),
+    if !is_unknown_kind(error) {
+        return error.to_string();
     }
+    format!(
+        "the CustomResourceDefinition {} is not installed; it is part of the chart (value crds.install) and of deploy/install.yaml, and alone: kubectl apply --server-side -f crds/{}.yaml",
+        AgentPool::crd_name(),
+        AgentPool::crd_name(),
+    )
 }
 
 fn take(shared: &Arc<Shared>, pools: &mut Pools, listing: &mut Listing, event: Event<Guarded>) {
@@ -118,8 +106,9 @@ fn take(shared: &Arc<Shared>, pools: &mut Pools, listing: &mut Listing, event: E
         }
         Event::InitDone => {
             // What went while the watch was down is told by no event.
-            pools.keep_only(shared, listing.namespace.as_deref(), &listing.present);
-            listing.done = true;
+            let namespace = listing.namespace.as_deref();
+            pools.keep_only(shared, namespace, &listing.present);
+            pools.listed(shared, namespace);
         }
         Event::Apply(DeserializeGuard(pool)) => put(shared, pools, pool),
         Event::Delete(DeserializeGuard(pool)) => {

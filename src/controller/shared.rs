@@ -1,4 +1,4 @@
-use super::cache::Caches;
+use super::cache::{Awaited, Caches};
 use super::claims::Claims;
 use super::config::{RunConfig, Scope};
 use super::events::Events;
@@ -9,7 +9,6 @@ use crate::signals::prometheus::Source;
 use crate::signals::scrape::Scraper;
 use crate::telemetry::{Health, Metrics, Recorder};
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -42,17 +41,26 @@ pub struct Shared {
     pub events: Events,
     /// Ends everything.
     pub stop: CancellationToken,
-    /// Every AgentPool that exists is known. Before, no workload is an orphan, and nothing is decided.
-    pub pools_listed: AtomicBool,
+    /// Where every AgentPool that exists is known. Before, no workload is an orphan there, and nothing is decided.
+    pub pools_listed: Awaited,
     /// Wakes the pools of a namespace between their ticks.
     pub bells: Bells,
 }
 
 impl Shared {
-    /// Everything has been listed once: without all pools the younger of two that name one workload could write before the older one
-    /// is known.
-    pub fn ready_to_decide(&self) -> bool {
-        self.caches.synced() && self.pools_listed.load(Ordering::Acquire)
+    /// Everything in a namespace has been listed once: without all its pools the younger of two that name one workload could write before
+    /// the older one is known.
+    pub fn ready_to_decide(&self, namespace: &str) -> bool {
+        self.caches.synced_in(namespace) && self.pools_listed.has(namespace)
+    }
+
+    /// The same, in all that is served.
+    pub fn ready_everywhere(&self) -> bool {
+        let places = self.config.scope.places();
+        let mut namespaces = places
+            .iter()
+            .map(|place| place.as_deref().unwrap_or_default());
+        namespaces.all(|namespace| self.ready_to_decide(namespace))
     }
 
     /// Nodes cannot be seen: capacity is as declared.

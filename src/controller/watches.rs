@@ -1,25 +1,26 @@
 //! Which watches fill the caches, and whom a change wakes.
 
-use super::cache::{Caches, Record, Source, Store, Wake, follow, scaled_objects};
+mod keda;
+
+use super::cache::{
+    Caches, Record, Source, Store, WATCH_SECONDS, Wake, follow, heard, scaled_objects,
+};
 use super::config::Scope;
-use crate::telemetry::Health;
+use crate::telemetry::{Health, Watched};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use k8s_openapi::api::core::v1::{Node, Pod};
+use keda::Keda;
 use kube::Client;
-use kube::api::{Api, DynamicObject, ListParams};
+use kube::api::Api;
 use kube::runtime::watcher;
 use serde::de::DeserializeOwned;
 use std::fmt::Debug;
 use std::sync::Arc;
-use std::time::Duration;
 use tokio_util::sync::CancellationToken;
-
-/// How often it is looked whether KEDA has been installed.
-const KEDA_EVERY: Duration = Duration::from_secs(300);
 
 /// Everything a watch needs.
 pub struct Watches<'a> {
@@ -41,34 +42,34 @@ impl Watches<'_> {
     /// The watches, one future each.
     pub fn all(&self) -> Vec<BoxFuture<'static, ()>> {
         // Pods that have ended hold no GPU; the API server sends their end as a deletion.
-        let live =
-            watcher::Config::default().fields("status.phase!=Succeeded,status.phase!=Failed");
+        let live = config().fields("status.phase!=Succeeded,status.phase!=Failed");
         let mut all = self.namespaced::<Pod, _>("pods", live, |c| &c.pods);
-        let any = watcher::Config::default;
-        all.extend(self.namespaced::<Deployment, _>("deployments", any(), |c| &c.deployments));
-        all.extend(self.namespaced::<StatefulSet, _>("statefulsets", any(), |c| &c.stateful_sets));
+        all.extend(self.namespaced::<Deployment, _>("deployments", config(), |c| &c.deployments));
+        all.extend(
+            self.namespaced::<StatefulSet, _>("statefulsets", config(), |c| &c.stateful_sets),
+        );
         all.extend(self.namespaced::<HorizontalPodAutoscaler, _>(
             "horizontalpodautoscalers",
-            any(),
+            config(),
             |c| &c.autoscalers,
         ));
         match self.scope {
             Scope::Cluster => {
-                let api = Api::<Node>::all(self.client.clone());
-                all.push(self.one(
-                    Source {
-                        what: "nodes",
-                        api,
-                        config: any(),
-                        namespace: None,
-                    },
-                    |c: &Caches| &c.nodes,
-                ));
+                let watched = Watched::new("nodes", None);
+                let api = Api::<Node>::all(self.heard(&watched));
+                all.push(self.one(watched, api, config(), None, |c: &Caches| &c.nodes));
             }
-            Scope::Namespaces(_) => self.caches.nodes.listed(),
+            Scope::Namespaces(_) => self.caches.nodes.listed(None),
         }
-        all.push(self.keda());
+        let places = self.scope.places();
+        self.caches.scaled_objects.expect_lists(places.clone());
+        all.extend(places.into_iter().map(|place| self.keda(place)));
         all
+    }
+
+    /// The client to watch this with.
+    fn heard(&self, watched: &Watched) -> Client {
+        heard(self.client, watched, self.health)
     }
 
     fn namespaced<K, R>(
@@ -87,38 +88,40 @@ impl Watches<'_> {
             + 'static,
         R: Record<K>,
     {
-        match self.scope {
-            Scope::Cluster => vec![self.one(
-                Source {
-                    what,
-                    api: Api::<K>::all(self.client.clone()),
-                    config,
-                    namespace: None,
-                },
-                pick,
-            )],
-            Scope::Namespaces(namespaces) => {
-                pick(self.caches).expect_lists(namespaces.len());
-                let source = |ns: &String| Source {
-                    what,
-                    api: Api::<K>::namespaced(self.client.clone(), ns),
-                    config: config.clone(),
-                    namespace: Some(ns.clone()),
-                };
-                namespaces
-                    .iter()
-                    .map(|ns| self.one(source(ns), pick))
-                    .collect()
-            }
-        }
+        let places = self.scope.places();
+        pick(self.caches).expect_lists(places.clone());
+        let watch = |place: Option<String>| {
+            let watched = Watched::new(what, place.as_deref());
+            let client = self.heard(&watched);
+            let api = match &place {
+                None => Api::<K>::all(client),
+                Some(namespace) => Api::namespaced(client, namespace),
+            };
+            self.one(watched, api, config.clone(), place, pick)
+        };
+        places.into_iter().map(watch).collect()
     }
 
-    fn one<K, R>(&self, source: Source<K>, pick: fn(&Caches) -> &Store<R>) -> BoxFuture<'static, ()>
+    fn one<K, R>(
+        &self,
+        watched: Watched,
+        api: Api<K>,
+        config: watcher::Config,
+        namespace: Option<String>,
+        pick: fn(&Caches) -> &Store<R>,
+    ) -> BoxFuture<'static, ()>
     where
         K: kube::Resource + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
         K::DynamicType: Debug + Clone + Default + Eq + std::hash::Hash + Send + Sync + 'static,
         R: Record<K>,
     {
+        let source = Source {
+            watched,
+            api,
+            config,
+            namespace,
+            optional: false,
+        };
         follow(
             source,
             self.caches.clone(),
@@ -130,54 +133,31 @@ impl Watches<'_> {
         .boxed()
     }
 
-    /// KEDA may not be installed, or be installed later: its kind is watched once it is there.
-    fn keda(&self) -> BoxFuture<'static, ()> {
-        let (client, caches, wake, health, stop) = (
-            self.client.clone(),
-            self.caches.clone(),
-            self.wake.clone(),
-            self.health.clone(),
-            self.stop.clone(),
-        );
-        let namespaces: Vec<Option<String>> = match self.scope {
-            Scope::Cluster => vec![None],
-            Scope::Namespaces(namespaces) => namespaces.iter().cloned().map(Some).collect(),
+    fn keda(&self, namespace: Option<String>) -> BoxFuture<'static, ()> {
+        let watched = Watched::new("scaledobjects", namespace.as_deref());
+        let (client, kind) = (self.heard(&watched), scaled_objects());
+        let keda = Keda {
+            api: match &namespace {
+                Some(namespace) => Api::namespaced_with(client, namespace, &kind),
+                None => Api::all_with(client, &kind),
+            },
+            config: config(),
+            namespace,
+            watched,
+            caches: self.caches.clone(),
+            wake: self.wake.clone(),
+            health: self.health.clone(),
+            stop: self.stop.clone(),
         };
-        caches.scaled_objects.expect_lists(namespaces.len());
-        async move {
-            let kind = scaled_objects();
-            let api = |namespace: &Option<String>| match namespace {
-                Some(ns) => Api::<DynamicObject>::namespaced_with(client.clone(), ns, &kind),
-                None => Api::all_with(client.clone(), &kind),
-            };
-            // Until it is known that there is none, nothing is decided; that there is no such kind is knowledge.
-            let mut known = false;
-            loop {
-                match api(namespaces.first().unwrap_or(&None)).list(&ListParams::default().limit(1)).await {
-                    Ok(_) => break,
-                    Err(kube::Error::Api(status)) if status.code == 404 && !known => {
-                        known = true;
-                        health.watches("scaledobjects", Ok(()));
-                        namespaces.iter().for_each(|_| caches.scaled_objects.listed());
-                    }
-                    Err(kube::Error::Api(status)) if status.code == 404 => {}
-                    Err(error) => {
-                        tracing::warn!(%error, "cannot list KEDA ScaledObjects; trying again until it works");
-                        health.watches("scaledobjects", Err(error.to_string()));
-                    }
-                }
-                let pause = if known { KEDA_EVERY } else { Duration::from_secs(2) };
-                tokio::select! {
-                    () = stop.cancelled() => return,
-                    () = tokio::time::sleep(pause) => {}
-                }
-            }
-            let watches = namespaces.iter().map(|ns| {
-                let source = Source { what: "scaledobjects", api: api(ns), config: watcher::Config::default(), namespace: ns.clone() };
-                follow(source, caches.clone(), |c: &Caches| &c.scaled_objects, wake.clone(), health.clone(), stop.clone())
-            });
-            futures::future::join_all(watches).await;
-        }
-        .boxed()
+        keda.run().boxed()
     }
 }
+
+/// Of every watch: it ends soon and is resumed, so that one that works is never silent for long.
+pub fn config() -> watcher::Config {
+    watcher::Config::default().timeout(WATCH_SECONDS)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;

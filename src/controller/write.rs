@@ -121,9 +121,9 @@ impl Writer {
         &self.client
     }
 
-    /// Whether a write may begin now: this process leads, and what it knows is no old picture.
-    pub fn leads(&self) -> bool {
-        self.leader.borrow().may_write(Instant::now()) && !self.health.is_blind()
+    /// Whether a write may begin in a namespace now: this process leads, and what it knows of it is no old picture.
+    pub fn leads_in(&self, namespace: &str) -> bool {
+        self.leader.borrow().may_write(Instant::now()) && !self.health.is_blind_in(namespace)
     }
 
     /// A read, bounded as a write is.
@@ -143,9 +143,10 @@ impl Writer {
     async fn bounded<T>(
         &self,
         kind: WriteKind,
+        namespace: Option<&str>,
         call: impl Future<Output = Result<T, kube::Error>>,
     ) -> Result<T, WriteError> {
-        let result = if self.leads() {
+        let result = if self.leads_in(namespace.unwrap_or_default()) {
             match timeout(self.timeout, call).await {
                 Ok(answer) => answer.map_err(WriteError::from),
                 Err(_) => Err(WriteError::TimedOut(self.timeout)),
@@ -170,14 +171,15 @@ impl Writer {
         operations: Vec<Value>,
     ) -> Result<K, WriteError>
     where
-        K: Clone + serde::de::DeserializeOwned + Debug,
+        K: kube::Resource + Clone + serde::de::DeserializeOwned + Debug,
     {
         let patch = json_patch(operations)?;
         let params = PatchParams {
             field_manager: Some(manager.to_owned()),
             ..PatchParams::default()
         };
-        self.bounded(kind, api.patch(name, &params, &patch)).await
+        self.bounded(kind, api.namespace(), api.patch(name, &params, &patch))
+            .await
     }
 
     /// Replicas through the scale subresource, if they still are `from`. Returns the version that the write made.
@@ -189,7 +191,7 @@ impl Writer {
         to: u32,
     ) -> Result<u64, WriteError>
     where
-        K: Clone + serde::de::DeserializeOwned,
+        K: kube::Resource + Clone + serde::de::DeserializeOwned,
     {
         let patch = json_patch(rescale(from, to))?;
         let params = PatchParams {
@@ -197,7 +199,11 @@ impl Writer {
             ..PatchParams::default()
         };
         let scale = self
-            .bounded(WriteKind::Replicas, api.patch_scale(name, &params, &patch))
+            .bounded(
+                WriteKind::Replicas,
+                api.namespace(),
+                api.patch_scale(name, &params, &patch),
+            )
             .await?;
         Ok(scale
             .metadata
@@ -216,20 +222,21 @@ impl Writer {
         body: Value,
     ) -> Result<K, WriteError>
     where
-        K: Clone + serde::de::DeserializeOwned + Debug,
+        K: kube::Resource + Clone + serde::de::DeserializeOwned + Debug,
     {
         let params = PatchParams {
             field_manager: Some(manager.to_owned()),
             ..PatchParams::default()
         };
-        self.bounded(kind, api.patch(name, &params, &Patch::Merge(body)))
+        let patch = Patch::Merge(body);
+        self.bounded(kind, api.namespace(), api.patch(name, &params, &patch))
             .await
     }
 
     /// A merge patch of an object's status.
     pub async fn status<K>(&self, api: &Api<K>, name: &str, body: Value) -> Result<K, WriteError>
     where
-        K: Clone + serde::de::DeserializeOwned + Debug,
+        K: kube::Resource + Clone + serde::de::DeserializeOwned + Debug,
     {
         let params = PatchParams {
             field_manager: Some(STATUS_MANAGER.to_owned()),
@@ -237,6 +244,7 @@ impl Writer {
         };
         self.bounded(
             WriteKind::Status,
+            api.namespace(),
             api.patch_status(name, &params, &Patch::Merge(body)),
         )
         .await
@@ -265,6 +273,8 @@ fn json_patch(operations: Vec<Value>) -> Result<Patch<()>, WriteError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::telemetry::Watched;
+    use k8s_openapi::api::core::v1::ConfigMap;
 
     fn answered(code: u16) -> WriteError {
         let status = kube::core::Status {
@@ -284,6 +294,27 @@ mod tests {
             assert!(!answered(code).is_unsure(), "{code}");
         }
         assert!(!WriteError::NotLeading.is_unsure());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_leader_writes_where_it_sees_and_nowhere_else() -> Result<(), kube::Error> {
+        let nowhere = http::Uri::from_static("http://127.0.0.1:1");
+        let client = kube::Client::try_from(kube::Config::new(nowhere))?;
+        let leader = watch::channel(LeaderState::Unopposed).1;
+        let health = Health::new();
+        let timeout = Duration::from_secs(1);
+        let writer = Writer::new(client, leader, health.clone(), Metrics::new(), timeout);
+        let pods = |namespace| Watched::new("pods", Some(namespace));
+        health.watches(&pods("b"), Ok(()));
+        assert!(writer.leads_in("a") && writer.leads_in("b"));
+        tokio::time::advance(Duration::from_secs(100)).await;
+        health.watches(&pods("a"), Ok(()));
+        assert!(writer.leads_in("a") && !writer.leads_in("b"));
+        let maps: Api<ConfigMap> = Api::namespaced(writer.client().clone(), "b");
+        let kind = WriteKind::Annotation;
+        let refused = writer.merge(kind, GPU_MANAGER, &maps, "x", json!({})).await;
+        assert!(matches!(refused, Err(WriteError::NotLeading)));
+        Ok(())
     }
 
     #[test]

@@ -1,28 +1,20 @@
 mod failures;
+mod sights;
+
+pub use sights::Watched;
 
 use failures::Failures;
+use sights::Sights;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// The main loop is taken for dead when it has not ticked for this long, and a view for out of date when a watch has failed for
-/// this long.
+/// The main loop is taken for dead when it has not ticked for this long; what fails for this long is named.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A watch that is tried again fails within this time.
-const FAILS_WITHIN: Duration = Duration::from_secs(30);
-
-/// Whatever else is tried again fails again within this time.
+/// What is tried again fails again within this time.
 const DUTY_AGAIN: Duration = Duration::from_secs(90);
-
-/// When a watch that has failed so often in a row fails again: its pauses double from 0.8 s to 30 s, each stretched by chance to twice that.
-fn watch_again(times: u32) -> Duration {
-    const FIRST: Duration = Duration::from_millis(1600);
-    const LONGEST: Duration = Duration::from_secs(60);
-    let pause = FIRST.saturating_mul(2u32.saturating_pow(times.saturating_sub(1)));
-    pause.min(LONGEST) + FAILS_WITHIN
-}
 
 /// What `/healthz` and `/readyz` answer from; cheap to clone.
 #[derive(Debug, Clone)]
@@ -37,7 +29,7 @@ struct Shared {
     ticked: AtomicU64,
     synced: AtomicBool,
     server: Mutex<Result<(), String>>,
-    watches: Mutex<Failures>,
+    watches: Mutex<Sights>,
     duties: Mutex<Failures>,
 }
 
@@ -56,8 +48,8 @@ impl Health {
                 ticked: AtomicU64::new(0),
                 synced: AtomicBool::new(false),
                 server: Mutex::new(Err("the API server has not answered yet".to_owned())),
-                watches: Mutex::new(Failures::new(watch_again)),
-                duties: Mutex::new(Failures::new(|_| DUTY_AGAIN)),
+                watches: Mutex::default(),
+                duties: Mutex::new(Failures::new(DUTY_AGAIN)),
             }),
         }
     }
@@ -88,13 +80,14 @@ impl Health {
             .unwrap_or_else(PoisonError::into_inner) = server;
     }
 
-    /// Whether objects (`pods`, `pods in team`) can be listed and watched; if not, why, for people.
-    pub fn watches(&self, what: &str, works: Result<(), String>) {
-        self.watches_at(Instant::now(), what, works);
+    /// The API server has told something of what is watched, if only that there is nothing new; or a try to hear it failed: why, for people.
+    pub fn watches(&self, watched: &Watched, works: Result<(), String>) {
+        locked(&self.shared.watches).note(Instant::now(), watched, works);
     }
 
-    fn watches_at(&self, now: Instant, what: &str, works: Result<(), String>) {
-        locked(&self.shared.watches).note(now, what, works);
+    /// It is not watched any more.
+    pub fn forget(&self, watched: &Watched) {
+        locked(&self.shared.watches).forget(watched);
     }
 
     /// Whether something else can be done (`leases`: read and written); if not, why, for people. It makes nobody blind.
@@ -106,15 +99,6 @@ impl Health {
         locked(&self.shared.duties).note(now, what, works);
     }
 
-    /// What cannot be watched for at least this long, for people.
-    fn unwatched_at(&self, now: Instant, long: Duration) -> Vec<String> {
-        let watches = locked(&self.shared.watches);
-        let unwatched = watches.lasting(now, long).into_iter();
-        unwatched
-            .map(|(what, why)| format!("cannot list or watch {what}: {why}"))
-            .collect()
-    }
-
     /// What else has not worked for at least this long, for people.
     fn undone_at(&self, now: Instant, long: Duration) -> Vec<String> {
         let duties = locked(&self.shared.duties);
@@ -122,9 +106,19 @@ impl Health {
         undone.map(|(what, why)| format!("{what}: {why}")).collect()
     }
 
-    /// Whether some watch has failed for so long that what is known may be out of date: who is blind writes nothing and does not lead.
+    /// Whether what is known of a namespace may be an old picture: who is blind there writes nothing there.
+    pub fn is_blind_in(&self, namespace: &str) -> bool {
+        locked(&self.shared.watches).is_outdated_in(Instant::now(), namespace)
+    }
+
+    /// Whether there is no namespace that is seen: who is blind does not lead.
     pub fn is_blind(&self) -> bool {
-        !self.unwatched_at(Instant::now(), PATIENCE).is_empty()
+        locked(&self.shared.watches).is_outdated_everywhere(Instant::now())
+    }
+
+    /// What may be an old picture, and why, for people.
+    pub fn unseen(&self) -> Vec<String> {
+        locked(&self.shared.watches).complaints(Instant::now(), false)
     }
 
     /// Whether the process does its work.
@@ -162,9 +156,9 @@ impl Health {
             .unwrap_or_else(PoisonError::into_inner)
             .clone()?;
         let synced = self.shared.synced.load(Ordering::Relaxed);
-        let long = if synced { PATIENCE } else { Duration::ZERO };
         let now = Instant::now();
-        let mut missing = self.unwatched_at(now, long);
+        // One failure is everyday life; before anything was seen it says what is waited for.
+        let mut missing = locked(&self.shared.watches).complaints(now, !synced);
         missing.extend(self.undone_at(now, PATIENCE));
         if !synced && missing.is_empty() {
             missing.push("the caches are not filled yet".to_owned());
@@ -178,13 +172,11 @@ impl Health {
 
 #[cfg(test)]
 impl Health {
-    /// Makes blind: `nodes` have not been watchable for a minute.
+    /// Makes blind: nothing has been told of the nodes for long.
     pub(crate) fn blind(&self) {
         let now = Instant::now();
-        for ago in (0..=60).rev() {
-            let at = now.checked_sub(Duration::from_secs(ago)).unwrap_or(now);
-            self.watches_at(at, "nodes", Err("away".to_owned()));
-        }
+        let long_ago = now.checked_sub(sights::OUTDATED).unwrap_or(now);
+        locked(&self.shared.watches).note(long_ago, &Watched::new("nodes", None), Ok(()));
     }
 
     /// What else than a watch failed when it was tried last.
@@ -193,8 +185,8 @@ impl Health {
     }
 }
 
-fn locked(failures: &Mutex<Failures>) -> MutexGuard<'_, Failures> {
-    failures.lock().unwrap_or_else(PoisonError::into_inner)
+fn locked<T>(known: &Mutex<T>) -> MutexGuard<'_, T> {
+    known.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
@@ -214,61 +206,6 @@ mod tests {
         assert_eq!(health.live_at(at(121)), Ok(()));
     }
 
-    /// What is said at `seconds` of a watch that has failed at these times.
-    fn blind(failed: &[u64], seconds: u64) -> Vec<String> {
-        let health = Health::new();
-        let at = |seconds| health.shared.started + Duration::from_secs(seconds);
-        for (i, &seconds) in failed.iter().enumerate() {
-            health.watches_at(at(seconds), "nodes", Err(format!("failure {i}")));
-        }
-        health.unwatched_at(at(seconds), PATIENCE)
-    }
-
-    #[test]
-    fn a_watch_that_has_failed_for_a_minute_makes_blind_until_it_works() {
-        let failed = [0, 1, 3, 7, 14, 30, 55];
-        assert!(blind(&failed, 59).is_empty());
-        let said = ["cannot list or watch nodes: failure 6"];
-        assert_eq!(blind(&failed, 60), said);
-        assert_eq!(
-            blind(&failed, 55 + 90),
-            said,
-            "it may be in its longest pause"
-        );
-        assert!(blind(&failed, 55 + 91).is_empty());
-
-        let health = Health::new();
-        let at = |seconds| health.shared.started + Duration::from_secs(seconds);
-        for seconds in (0..100).step_by(2) {
-            health.watches_at(at(seconds), "nodes", Err("forbidden".to_owned()));
-        }
-        assert!(!health.unwatched_at(at(100), PATIENCE).is_empty());
-        health.watches_at(at(101), "nodes", Ok(()));
-        assert!(health.unwatched_at(at(101), PATIENCE).is_empty());
-    }
-
-    #[test]
-    fn failures_that_do_not_go_on_for_a_minute_make_nobody_blind_even_if_nothing_changes_afterwards()
-     {
-        let few: [&[u64]; 4] = [&[0], &[0, 1], &[0, 1, 3, 7], &[0, 1, 3, 7, 14, 28]];
-        for failed in few {
-            for seconds in 0..200 {
-                let said = blind(failed, seconds);
-                assert!(said.is_empty(), "{failed:?} at {seconds}: {said:?}");
-            }
-        }
-    }
-
-    #[test]
-    fn api_servers_that_are_replaced_one_after_the_other_make_nobody_blind() {
-        for seconds in 0..400 {
-            assert!(
-                blind(&[0, 45, 90, 135, 180], seconds).is_empty(),
-                "{seconds}"
-            );
-        }
-    }
-
     #[test]
     fn what_else_fails_for_a_minute_is_said_and_makes_nobody_blind() {
         let health = Health::new();
@@ -280,7 +217,7 @@ mod tests {
             health.does_at(at(seconds), "leases", Err("forbidden".to_owned()));
         }
         assert_eq!(health.undone_at(at(60), PATIENCE), ["leases: forbidden"]);
-        assert!(health.unwatched_at(at(60), Duration::ZERO).is_empty());
+        assert!(!health.is_blind());
         health.does_at(at(61), "leases", Ok(()));
         assert!(health.undone_at(at(61), PATIENCE).is_empty());
     }
@@ -292,7 +229,8 @@ mod tests {
         assert!(said(&health).contains("API server"));
         health.set_server(Ok(()));
         assert!(said(&health).contains("caches"));
-        health.watches("pods", Err("forbidden".to_owned()));
+        let pods = Watched::new("pods", None);
+        health.watches(&pods, Err("forbidden".to_owned()));
         assert_eq!(said(&health), "cannot list or watch pods: forbidden");
         health.set_synced(true);
         assert_eq!(health.ready(), Ok(()), "one failure is everyday life");

@@ -9,7 +9,7 @@ mod recorder;
 mod server;
 
 pub use agents::AgentSample;
-pub use health::Health;
+pub use health::{Health, Watched};
 pub use labels::{ScrapeOutcome, WriteKind, WriteOutcome};
 pub use logging::{LogFormat, count_panics, init_logging};
 pub use metrics::{Metrics, ReconcileTimer};

@@ -9,7 +9,7 @@ use agentpool_e2e::stage::{AGENTS, AgentWorkload, LIMIT, Stage, StageOptions};
 use agentpool_e2e::wait;
 use k8s_openapi::api::core::v1::ResourceQuota;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
-use kube::api::{Api, Patch, PatchParams, PostParams};
+use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
 use std::time::Duration;
 
@@ -218,7 +218,8 @@ fn scaled_objects() -> Value {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_workload_with_a_stand_in_for_a_keda_scaled_object_is_refused_by_name() {
+async fn a_workload_with_a_stand_in_for_a_keda_scaled_object_is_refused_by_name_until_its_kind_is_gone()
+ {
     let (stage, chat, driver) = hungry("keda-stand-in").await;
     let kinds: Api<CustomResourceDefinition> = Api::all(stage.client.clone());
     let kind = serde_json::from_value(scaled_objects()).unwrap();
@@ -243,6 +244,19 @@ async fn a_workload_with_a_stand_in_for_a_keda_scaled_object_is_refused_by_name(
         &["ScaledObject chat-scaler"],
     )
     .await;
+
+    // KEDA is uninstalled: it is not waited for, and nobody goes blind.
+    let gone = DeleteParams::default();
+    stage.pools().delete("team", &gone).await.unwrap();
+    kinds.delete("scaledobjects.keda.sh", &gone).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(150)).await;
+    share(&stage, &chat).await;
+    let grown = async || Ok((stage.replicas("chat").await? > 1).then_some(()));
+    wait::until(LIMIT, "it grows without KEDA", grown)
+        .await
+        .unwrap();
+    let (ready, said) = operator.http_get(8080, "/readyz").await.unwrap();
+    assert_eq!(ready, 200, "{said}");
     driver.stop();
     stage.finish().await.unwrap();
 }

@@ -1,6 +1,6 @@
 use super::Caches;
 use super::store::{Filed, Key, Store};
-use crate::telemetry::Health;
+use crate::telemetry::{Health, Watched};
 use futures::{Stream, StreamExt};
 use kube::api::{Api, ObjectMeta};
 use kube::runtime::WatchStreamExt;
@@ -22,14 +22,16 @@ pub trait Record<K>: PartialEq + Filed + Send + Sync + 'static {
 /// What to watch.
 #[derive(Debug)]
 pub struct Source<K> {
-    /// The plural, for messages.
-    pub what: &'static str,
+    /// What, for messages and for who hears whether it works.
+    pub watched: Watched,
     /// Where.
     pub api: Api<K>,
     /// How.
     pub config: watcher::Config,
     /// The namespace, when not all.
     pub namespace: Option<String>,
+    /// The kind may be taken away: the watch then ends.
+    pub optional: bool,
 }
 
 /// Called with the namespace in which something changed; empty: it may concern every pool.
@@ -51,15 +53,7 @@ pub fn version(meta: &ObjectMeta) -> u64 {
         .unwrap_or(0)
 }
 
-/// What is watched, in words.
-pub fn label(what: &str, namespace: Option<&str>) -> String {
-    match namespace {
-        None => what.to_owned(),
-        Some(namespace) => format!("{what} in {namespace}"),
-    }
-}
-
-/// Keeps a store up to date until stopped: list, watch, list again when the API server says so. `changed` hears of every change
+/// Keeps a store up to date until stopped, or until there is no such kind where that is to be expected: list, watch, list again when the API server says so. `changed` hears of every change
 /// with the namespace it was in; of a list with an empty one. `health` hears whether it works.
 pub async fn follow<K, R>(
     source: Source<K>,
@@ -73,14 +67,16 @@ pub async fn follow<K, R>(
     R: Record<K>,
 {
     let Source {
-        what,
+        watched,
         api,
         config,
         namespace,
+        optional,
     } = source;
     let follower = Follower {
-        label: label(what, namespace.as_deref()),
+        watched,
         namespace,
+        optional,
         store: pick(&caches),
         changed,
         health,
@@ -98,9 +94,19 @@ pub fn works<K>(event: &Event<K>) -> bool {
     }
 }
 
+/// Whether the API server does not know the kind: its CustomResourceDefinition is not installed.
+pub fn is_unknown_kind(error: &watcher::Error) -> bool {
+    use watcher::Error::{InitialListFailed, WatchStartFailed};
+    matches!(
+        error,
+        InitialListFailed(kube::Error::Api(status)) | WatchStartFailed(kube::Error::Api(status)) if status.code == 404
+    )
+}
+
 struct Follower<'a, R> {
-    label: String,
+    watched: Watched,
     namespace: Option<String>,
+    optional: bool,
     store: &'a Store<R>,
     changed: Wake,
     health: Health,
@@ -115,23 +121,23 @@ impl<R> Follower<'_, R> {
         let store = self.store;
         let mut events = std::pin::pin!(events);
         let mut fresh: BTreeMap<Key, (u64, R)> = BTreeMap::new();
-        let mut first = true;
         let mut complained = false;
         while let Some(event) = events.next().await {
             let event = match event {
                 Ok(event) => event,
+                Err(error) if self.optional && is_unknown_kind(&error) => return,
                 Err(error) => {
-                    self.health.watches(&self.label, Err(error.to_string()));
+                    self.health.watches(&self.watched, Err(error.to_string()));
                     // Once per outage: the backoff repeats it for as long as the API server is away.
                     if !std::mem::replace(&mut complained, true) {
-                        tracing::warn!(%error, what = self.label, "cannot watch; trying again until it works");
+                        tracing::warn!(%error, what = %self.watched, "cannot watch; trying again until it works");
                     }
                     continue;
                 }
             };
             if works(&event) {
                 complained = false;
-                self.health.watches(&self.label, Ok(()));
+                self.health.watches(&self.watched, Ok(()));
             }
             match event {
                 Event::Init => fresh.clear(),
@@ -142,10 +148,9 @@ impl<R> Follower<'_, R> {
                     }
                 }
                 Event::InitDone => {
-                    store.replace(self.namespace.as_deref(), std::mem::take(&mut fresh));
-                    if std::mem::take(&mut first) {
-                        store.listed();
-                    }
+                    let namespace = self.namespace.as_deref();
+                    store.replace(namespace, std::mem::take(&mut fresh));
+                    store.listed(namespace);
                     (self.changed)("");
                 }
                 Event::Apply(object) => {
@@ -181,8 +186,9 @@ mod tests {
 
     async fn follow_these(health: &Health, events: impl Stream<Item = Told>) {
         let follower = Follower {
-            label: "nodes".to_owned(),
+            watched: Watched::new("nodes", None),
             namespace: None,
+            optional: false,
             store: &Store::<NodeRecord>::default(),
             changed: Arc::new(|_| ()),
             health: health.clone(),
@@ -195,9 +201,9 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_list_that_fails_for_a_minute_makes_blind_although_every_try_begins_with_an_event() {
+    async fn a_list_that_fails_all_the_time_makes_blind_although_every_try_begins_with_an_event() {
         let health = Health::new();
-        let tries = stream::iter(0..70).then(async |_| {
+        let tries = stream::iter(0..100).then(async |_| {
             tokio::time::sleep(Duration::from_secs(1)).await;
             stream::iter([Ok(Event::Init), failed()])
         });

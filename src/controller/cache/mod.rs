@@ -5,7 +5,9 @@
 
 mod absence;
 mod autoscaler;
+mod awaited;
 mod follow;
+mod heard;
 mod labels;
 mod node;
 mod pod;
@@ -16,7 +18,9 @@ mod workload;
 
 pub use absence::{Absences, PATIENCE};
 pub use autoscaler::{AutoscalerRecord, scaled_objects};
-pub use follow::{Record, Source, Wake, follow, key, label, version, works};
+pub use awaited::Awaited;
+pub use follow::{Record, Source, Wake, follow, is_unknown_kind, key, version, works};
+pub use heard::{WATCH_SECONDS, heard};
 pub use node::NodeRecord;
 pub use pod::{Controller, DeletionCost, PodRecord, REVISION_LABEL};
 pub use store::{Filed, Key, Store};
@@ -84,14 +88,14 @@ impl Caches {
             .answer(key, version, object.record());
     }
 
-    /// Every cache has been filled once. Nothing is decided on a partial view.
-    pub fn synced(&self) -> bool {
-        self.nodes.synced()
-            && self.pods.synced()
-            && self.deployments.synced()
-            && self.stateful_sets.synced()
-            && self.autoscalers.synced()
-            && self.scaled_objects.synced()
+    /// Every cache has been filled once with what there is in a namespace. Nothing is decided on a partial view.
+    pub fn synced_in(&self, namespace: &str) -> bool {
+        self.nodes.synced_in(namespace)
+            && self.pods.synced_in(namespace)
+            && self.deployments.synced_in(namespace)
+            && self.stateful_sets.synced_in(namespace)
+            && self.autoscalers.synced_in(namespace)
+            && self.scaled_objects.synced_in(namespace)
     }
 }
 

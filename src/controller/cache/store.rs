@@ -1,7 +1,8 @@
+use super::awaited::Awaited;
 use super::labels::Labels;
 use std::collections::BTreeMap;
 use std::ops::Bound;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockWriteGuard};
 
 /// Namespace (empty for cluster-scoped things) and name; workloads and autoscalers carry their kind in the name: `Deployment/x`.
@@ -23,7 +24,7 @@ pub trait Filed {
 pub struct Store<T> {
     records: RwLock<Shelf<T>>,
     changes: AtomicU64,
-    unlisted: AtomicUsize,
+    awaited: Awaited,
 }
 
 #[derive(Debug)]
@@ -91,7 +92,7 @@ impl<T> Default for Store<T> {
         Self {
             records: RwLock::default(),
             changes: AtomicU64::new(0),
-            unlisted: AtomicUsize::new(1),
+            awaited: Awaited::default(),
         }
     }
 }
@@ -160,16 +161,14 @@ impl<T: PartialEq + Filed> Store<T> {
         self.changes.fetch_add(1, Ordering::Release);
     }
 
-    /// Says how many lists fill the store for the first time; 1 unless said.
-    pub fn expect_lists(&self, lists: usize) {
-        self.unlisted.store(lists, Ordering::Release);
+    /// Says which lists fill the store for the first time; one of all unless said.
+    pub fn expect_lists(&self, places: Vec<Option<String>>) {
+        self.awaited.expect(places);
     }
 
-    /// One of the expected lists is in.
-    pub fn listed(&self) {
-        let _ = self
-            .unlisted
-            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |n| n.checked_sub(1));
+    /// The list of a namespace (`None`: of all) is in.
+    pub fn listed(&self, namespace: Option<&str>) {
+        self.awaited.came(namespace);
     }
 
     /// The record of a key.
@@ -238,9 +237,9 @@ impl<T: PartialEq + Filed> Store<T> {
         self.changes.load(Ordering::Acquire)
     }
 
-    /// Whether the store has been filled once. Nothing is decided before.
-    pub fn synced(&self) -> bool {
-        self.unlisted.load(Ordering::Acquire) == 0
+    /// Whether what there is in a namespace has been listed once. Nothing is decided there before.
+    pub fn synced_in(&self, namespace: &str) -> bool {
+        self.awaited.has(namespace)
     }
 }
 
@@ -349,17 +348,6 @@ mod tests {
             all,
             [("new".to_owned(), "new"), ("ours".to_owned(), "ours")]
         );
-    }
-
-    #[test]
-    fn a_store_is_synced_when_every_list_has_come_in_once() {
-        let store = Store::<u8>::default();
-        store.expect_lists(2);
-        store.listed();
-        assert!(!store.synced());
-        store.listed();
-        store.listed();
-        assert!(store.synced());
     }
 
     #[test]

@@ -62,10 +62,7 @@ pub struct Returned {
 /// # Errors
 /// When something cannot be listed; what could be handed back is handed back all the same.
 pub async fn hand_back_all(writer: &Writer, scope: &Scope) -> Result<Returned, HandBackError> {
-    let places: Vec<Option<&str>> = match scope {
-        Scope::Cluster => vec![None],
-        Scope::Namespaces(namespaces) => namespaces.iter().map(|n| Some(n.as_str())).collect(),
-    };
+    let places = scope.places();
     let nodes_hidden = !matches!(scope, Scope::Cluster);
     let begun = Instant::now();
     let mut returned = Returned::default();
@@ -118,14 +115,15 @@ pub async fn hand_back_all(writer: &Writer, scope: &Scope) -> Result<Returned, H
 /// Fills the caches with what handing back needs to know. What can be listed is listed, also when something else cannot.
 async fn look(
     writer: &Writer,
-    places: &[Option<&str>],
+    places: &[Option<String>],
     nodes_hidden: bool,
     caches: &Caches,
 ) -> Result<(), HandBackError> {
     let mut result = Ok(());
     for place in places {
-        let deployments = list::<Deployment, _>(writer, *place, &caches.deployments).await;
-        let stateful_sets = list::<StatefulSet, _>(writer, *place, &caches.stateful_sets).await;
+        let place = place.as_deref();
+        let deployments = list::<Deployment, _>(writer, place, &caches.deployments).await;
+        let stateful_sets = list::<StatefulSet, _>(writer, place, &caches.stateful_sets).await;
         result = result.and(deployments).and(stateful_sets);
     }
     // What is free is asked only where somebody needs a place.

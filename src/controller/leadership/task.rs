@@ -119,7 +119,11 @@ impl Candidate {
                 self.stand_down().await
             } else {
                 self.blind = None;
-                self.round().await
+                let outcome = self.round().await;
+                if outcome.is_ok() {
+                    self.health.does(LEASES, Ok(()));
+                }
+                outcome
             };
             self.settle(outcome);
             tokio::select! {
@@ -146,7 +150,8 @@ impl Candidate {
         }
     }
 
-    /// Leaves the lease to a replica that can see. A write that was begun before may still be under way: the lease goes back when it has ended.
+    /// Leaves the lease to a replica that can see, and does not ask for it meanwhile. A write that was begun before may still be under way: the
+    /// lease goes back when it has ended.
     async fn stand_down(&mut self) -> Result<LeaderState, RoundError> {
         let blind = self.blind.get_or_insert_with(|| Blind {
             since: Instant::now(),
@@ -206,7 +211,6 @@ impl Candidate {
         let after = match outcome {
             Ok(state) => {
                 self.last_error = None;
-                self.health.does(LEASES, Ok(()));
                 state
             }
             Err(error) => {

@@ -51,11 +51,12 @@ pub(super) async fn settle(
         given_up: Vec::new(),
         holds: true,
     };
-    if !pool.may_write() || !shared.writer.leads() {
+    let leads = shared.writer.leads_in(&pool.namespace);
+    if !pool.may_write() || !leads {
         // What others change while we may not write is no revert.
         *expected = Expected::default();
     }
-    if !shared.writer.leads() {
+    if !leads {
         return settled;
     }
     let seen = &round.seen;
@@ -247,7 +248,7 @@ pub(super) async fn report(
         decision,
         plan,
     } = round;
-    if !shared.writer.leads() {
+    if !shared.writer.leads_in(&pool.namespace) {
         // Of two replicas that publish a pool each sum over them is wrong.
         shared.metrics.forget_pool(&pool.namespace, &pool.name);
         return;
@@ -359,7 +360,7 @@ pub(super) async fn refuse(
         interval: Some(UNREADABLE),
         ..Tick::default()
     };
-    if shared.writer.leads() {
+    if shared.writer.leads_in(&namespace) {
         let loose = loose::of_unreadable(shared, pool);
         if !loose.is_empty() {
             tick.interval = Some(LOOSE);

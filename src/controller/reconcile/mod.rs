@@ -90,7 +90,8 @@ pub async fn reconcile(
     scrape: bool,
 ) -> Tick {
     let pool = current.begun;
-    let leads = shared.writer.leads();
+    let namespace = pool.metadata.namespace.as_deref().unwrap_or_default();
+    let leads = shared.writer.leads_in(namespace);
     state.reporter.resume(pool, leads);
     let status = pool.status.as_ref();
     state.news.resume(status, leads, shared.clock.now());
@@ -123,7 +124,7 @@ pub async fn reconcile(
         state.memory = remembered;
         return again;
     }
-    count(shared, &round);
+    count(shared, &valid.namespace, &round);
     record(shared, pool, &round, remembered, state);
     let reserved = turn::explain(turn, &valid, &mut round);
     let mut tick = again;
@@ -332,8 +333,8 @@ fn startup(created: Timestamp, ready: Timestamp, since: Timestamp) -> Option<Dur
     Some(startup.min(LONGEST_STARTUP))
 }
 
-fn count(shared: &Shared, round: &Round) {
-    if !shared.writer.leads() {
+fn count(shared: &Shared, namespace: &str, round: &Round) {
+    if !shared.writer.leads_in(namespace) {
         return; // A follower's decisions are nobody's: counted, they would double the leader's.
     }
     for allotment in &round.decision {

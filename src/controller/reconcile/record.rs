@@ -40,7 +40,9 @@ pub(super) fn record(
 ) {
     let number = state.recorded.decisions;
     state.recorded.decisions = number.saturating_add(1);
-    let Some(recorder) = shared.recorder.as_ref().filter(|_| shared.writer.leads()) else {
+    let namespace = object.metadata.namespace.as_deref().unwrap_or_default();
+    let leads = shared.writer.leads_in(namespace);
+    let Some(recorder) = shared.recorder.as_ref().filter(|_| leads) else {
         return;
     };
     recorder.record(Taken {

@@ -10,8 +10,8 @@ const RETRY: Duration = Duration::from_secs(30);
 /// Things that may fail, by name.
 #[derive(Debug)]
 pub(super) struct Failures {
-    /// How soon after so many failures in a row the next one comes, at the latest.
-    again: fn(u32) -> Duration,
+    /// How soon after a failure the next one comes, at the latest.
+    again: Duration,
     failing: BTreeMap<String, Failing>,
 }
 
@@ -19,13 +19,12 @@ pub(super) struct Failures {
 struct Failing {
     since: Instant,
     last: Instant,
-    times: u32,
     why: String,
 }
 
 impl Failures {
     /// Nothing has failed yet.
-    pub(super) fn new(again: fn(u32) -> Duration) -> Self {
+    pub(super) fn new(again: Duration) -> Self {
         let failing = BTreeMap::new();
         Self { again, failing }
     }
@@ -44,7 +43,6 @@ impl Failures {
                 let failing = Failing {
                     since: before.map_or(now, |before| before.since),
                     last: now,
-                    times: before.map_or(0, |before| before.times).saturating_add(1),
                     why,
                 };
                 self.failing.insert(what.to_owned(), failing);
@@ -66,8 +64,8 @@ impl Failures {
 
 impl Failing {
     /// The next try did not fail: it works, even if it says nothing.
-    fn is_over(&self, now: Instant, again: fn(u32) -> Duration) -> bool {
-        now.duration_since(self.last) > again(self.times)
+    fn is_over(&self, now: Instant, again: Duration) -> bool {
+        now.duration_since(self.last) > again
     }
 
     /// One failure that is old is not a long one.

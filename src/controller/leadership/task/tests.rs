@@ -1,4 +1,5 @@
 use super::*;
+use crate::telemetry::Watched;
 use serde_json::{Value, json};
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -141,7 +142,7 @@ async fn a_leader_that_becomes_blind_gives_the_lease_back_and_takes_it_again_onl
     let (b, _) = candidate("b", &client);
     until("b leads", || leads(&b)).await;
     b.release().await;
-    sees.watches("nodes", Ok(()));
+    sees.watches(&Watched::new("nodes", None), Ok(()));
     until("a leads again", || leads(&a)).await;
 }
 
@@ -162,4 +163,19 @@ async fn a_lease_that_may_not_be_read_or_written_is_told_until_it_may() {
         health.undone().is_empty() && leads(&candidate)
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lease_that_is_not_asked_for_while_blind_is_not_said_to_work() {
+    let register = Register::default();
+    let client = register.serve();
+    register.forbid(true);
+    let (_candidate, health) = candidate("a", &client);
+    until("the lease is named", || !health.undone().is_empty()).await;
+    health.blind();
+    // Longer than it takes until the lease is to be given back.
+    for _ in 0..150 {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        assert!(!health.undone().is_empty(), "nobody has asked for it");
+    }
 }
