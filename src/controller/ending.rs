@@ -2,7 +2,7 @@
 //! Another agent may have taken what it had already; and nothing may be started that finds no place. Some replicas are better than none: who
 //! finds places for a part of them comes up with that part.
 
-use crate::controller::cache::{Caches, NodeRecord, WorkloadRecord};
+use crate::controller::cache::{Caches, WorkloadRecord};
 use crate::controller::promises::outstanding;
 use crate::sharing::Restore;
 use crate::units::GpuResource;
@@ -111,7 +111,7 @@ pub fn places(
     let of = |map: &BTreeMap<GpuResource, u32>| map.get(resource).copied().unwrap_or(0);
     let used = caches.usage.by_node(&caches.pods);
     let mut nodes = caches.nodes.all();
-    nodes.retain(|(_, node)| node.bears(chosen) && may_come(record, node));
+    nodes.retain(|(_, node)| node.bears(chosen) && record.may_come(node));
     let free = nodes.iter().map(|((_, name), node)| {
         let free = of(&node.allocatable).saturating_sub(used.get(name).map_or(0, of));
         free / count.max(1)
@@ -120,16 +120,10 @@ pub fn places(
     let workloads = [&caches.deployments, &caches.stateful_sets];
     let workloads = workloads.into_iter().flat_map(|store| store.all());
     let promised = workloads
-        .filter(|(_, other)| nodes.iter().any(|(_, node)| may_come(other, node)))
+        .filter(|(_, other)| nodes.iter().any(|(_, node)| other.may_come(node)))
         .map(|((namespace, _), other)| awaited(caches, &namespace, &other, resource))
         .fold(0, u32::saturating_add);
     free.saturating_sub(promised.div_ceil(count.max(1)))
-}
-
-/// Whether a new pod of the workload may come to the node.
-fn may_come(record: &WorkloadRecord, node: &NodeRecord) -> bool {
-    let repelled = record.repelled(&node.taints).is_some();
-    node.schedulable && node.bears(&record.node_selector) && !repelled
 }
 
 /// What replicas of a workload will take of a resource as soon as they can. What keeps a pod out that the scheduler has no node for, or that

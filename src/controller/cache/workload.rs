@@ -1,4 +1,4 @@
-use super::{Filed, Record, TaintRecord, TolerationRecord, gpu_resources};
+use super::{Filed, NodeRecord, Record, TaintRecord, TolerationRecord, gpu_resources};
 use crate::api::WorkloadKind;
 use crate::controller::write::{GPU_MANAGER, REPLICAS_MANAGER};
 use crate::units::GpuResource;
@@ -308,6 +308,12 @@ impl WorkloadRecord {
     pub fn pod_selector(&self) -> Option<Selector> {
         let selector = Selector::try_from(self.selector.clone()).ok();
         selector.filter(|selector| !selector.selects_all())
+    }
+
+    /// Whether a new pod of it may come to the node.
+    pub fn may_come(&self, node: &NodeRecord) -> bool {
+        let repelled = self.repelled(&node.taints).is_some();
+        node.schedulable && node.bears(&self.node_selector) && !repelled
     }
 
     /// The first taint that its pods do not tolerate.

@@ -1,19 +1,22 @@
 //! Which replicas have no node yet, workload by workload, and whether they are the operator's doing.
 
 use crate::api::WorkloadKind;
-use crate::controller::cache::{Caches, WorkloadRecord};
+use crate::controller::cache::{Caches, NodeRecord, WorkloadRecord};
 use crate::controller::claims::{Claim, Claims, Workload};
 use crate::controller::cut::begun;
 use crate::controller::write::{GPU_MANAGER, REPLICAS_MANAGER};
 use crate::sharing::Restore;
 use crate::units::GpuResource;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// What a workload is still to get of one resource.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Due {
     /// The workload.
     pub workload: Workload,
+    /// As it is.
+    pub record: Arc<WorkloadRecord>,
     /// Who holds it; `None`: no pool names it.
     pub claim: Option<Claim>,
     /// What its replicas ask for.
@@ -34,6 +37,12 @@ pub struct Due {
 }
 
 impl Due {
+    /// Whether its pods may come to a node, and are to.
+    pub fn may_come(&self, node: &NodeRecord) -> bool {
+        let claim = self.claim.as_ref();
+        claim.is_none_or(|claim| node.bears(&claim.nodes)) && self.record.may_come(node)
+    }
+
     /// Who is to get it, for people.
     pub fn name(&self) -> String {
         match &self.claim {
@@ -55,7 +64,7 @@ pub fn all(caches: &Caches, claims: &Claims) -> Vec<Due> {
             let workload = (namespace, kind, name);
             let claim = held.get(&workload);
             let may_write = claim.is_none_or(|claim| claims.writes(claim.uid()));
-            found.extend(of(caches, &workload, &record, claim, may_write));
+            found.extend(of(caches, &workload, record, claim, may_write));
         }
     }
     found
@@ -65,23 +74,23 @@ pub fn all(caches: &Caches, claims: &Claims) -> Vec<Due> {
 fn of(
     caches: &Caches,
     workload: &Workload,
-    record: &WorkloadRecord,
+    record: Arc<WorkloadRecord>,
     claim: Option<&Claim>,
     may_write: bool,
 ) -> Vec<Due> {
-    let restore = stopped(record);
+    let restore = stopped(&record);
     if record.failure.is_some() || (record.replicas == 0 && restore.is_none()) {
         return Vec::new();
     }
     let most = claim.map_or(u32::MAX, |claim| claim.max);
     let wanted = match &restore {
-        None => sizes(record)
+        None => sizes(&record)
             .into_iter()
             .map(|(resource, size)| (resource, (size, record.replicas.min(most))))
             .collect(),
         Some(restore) => {
             // It comes up on the one side or on the other, whichever is free first.
-            let size = sizes(record).into_values().max().unwrap_or(1);
+            let size = sizes(&record).into_values().max().unwrap_or(1);
             let sides = [
                 (&restore.from, restore.replicas),
                 (&restore.to, restore.to_replicas),
@@ -97,14 +106,15 @@ fn of(
         }
     };
     // A note alone says nothing: whoever may write the workload may write that.
-    let ours = is_written(record) && (may_write || restore.is_some());
+    let ours = is_written(&record) && (may_write || restore.is_some());
     let wanted = wanted.into_iter();
     wanted
         .filter_map(|(resource, (size, replicas))| {
-            let pods = held(caches, workload, record, &resource, restore.is_some());
+            let pods = held(caches, workload, &record, &resource, restore.is_some());
             let units = replicas.saturating_mul(size).saturating_sub(pods.bound);
             (units > 0).then(|| Due {
                 workload: workload.clone(),
+                record: record.clone(),
                 claim: claim.cloned(),
                 resource,
                 size,

@@ -1,10 +1,12 @@
 #![allow(clippy::unwrap_used)]
 
-use super::super::fixtures::{NAMESPACE, caches, deployment, node, object, pod, pool, whole};
+use super::super::cache::{NodeRecord, PodRecord};
+use super::super::fixtures::{NAMESPACE, caches, deployment, node, object, pod, pool};
 use super::super::observe::view;
+use super::promised::Sizes;
 use super::*;
 use crate::api::{AgentPool, WorkloadKind, annotations};
-use crate::sharing::Hold;
+use crate::sharing::{Hold, HoldReason, Plan};
 use jiff::Timestamp;
 use serde_json::json;
 
@@ -14,6 +16,12 @@ const LARGE: &str = "nvidia.com/mig-3g.40gb";
 /// A Deployment whose replicas the operator has set.
 fn written(name: &str, replicas: u32) -> WorkloadRecord {
     deployment(name, 1, json!([])).scaled(replicas)
+}
+
+/// A node with eight GPUs, and so many instances of two sizes.
+fn eight() -> NodeRecord {
+    let gpus = json!({ "nvidia.com/gpu": "8", SMALL: "4", LARGE: "4" });
+    node(json!({}), gpus, json!([]))
 }
 
 /// A cluster as the pool `ours`, with the agent `a`, finds it.
@@ -34,7 +42,7 @@ impl World {
         let own = object("ours", "WholeGPU", &["a"]);
         let world = Self {
             ours: pool("ours", "WholeGPU", &["a"]),
-            caches: caches(&[("gpu", whole(8))], workloads, pods),
+            caches: caches(&[("gpu", eight())], workloads, pods),
             claims: Claims::default(),
             promises: Promises::default(),
         };
@@ -49,9 +57,10 @@ impl World {
 
     fn promised(&self, seconds: u64) -> Promised {
         let view = view(&self.ours, &self.caches, &self.claims);
-        let now = Duration::from_secs(seconds);
-        self.promises
-            .to_others(&self.ours, &view, &self.caches, &self.claims, now)
+        let (promises, now) = (&self.promises, Duration::from_secs(seconds));
+        let owed = promises.to_others(&self.ours, &view, &self.caches, &self.claims, now);
+        let seen = view.observed(&self.ours, &self.caches, |_| None);
+        owed.on(&view, &seen.nodes)
     }
 
     /// Whole GPUs that are promised to others.
@@ -66,10 +75,20 @@ impl World {
         self.caches.deployments.put(key, version, record);
     }
 
-    fn pod(&self, name: &str, record: crate::controller::cache::PodRecord) {
+    fn pod(&self, name: &str, record: PodRecord) {
         let key = (NAMESPACE.to_owned(), name.to_owned());
         let version = self.caches.pods.changes() + 10;
         self.caches.pods.put(key, version, record);
+    }
+
+    fn gone(&self, pod: &str) {
+        let key = (NAMESPACE.to_owned(), pod.to_owned());
+        self.caches.pods.remove(&key);
+    }
+
+    fn node(&self, name: &str, record: NodeRecord) {
+        let key = (String::new(), name.to_owned());
+        self.caches.nodes.put(key, 1, record);
     }
 }
 
@@ -131,8 +150,50 @@ fn a_promise_for_which_nothing_is_free_waits_for_as_long_as_it_takes() {
         world.pod(&format!("x-{i}"), pod);
     }
     for seconds in [0, 100, 1000] {
-        assert_eq!(world.gpus(seconds), 2);
+        assert_eq!(world.gpus(seconds), 0, "there is nothing to leave alone");
     }
+    world.gone("x-0");
+    assert_eq!(world.gpus(1001), 1, "the first that becomes free is its");
+    world.gone("x-1");
+    world.gone("x-2");
+    assert_eq!(world.gpus(1002), 2);
+}
+
+#[test]
+fn what_can_only_be_kept_on_full_nodes_keeps_nobody_from_what_is_free_elsewhere() {
+    let mut zoned = theirs();
+    let label = ("zone".to_owned(), "b".to_owned());
+    zoned.spec.devices[0].node_selector = [label].into();
+    let world = World::new(&[&zoned], &[("b", written("b", 3))], &[]);
+    let labels = json!({ "zone": "b" });
+    world.node(
+        "full",
+        node(labels, json!({ "nvidia.com/gpu": "3" }), json!([])),
+    );
+    for i in 0..3 {
+        world.pod(&format!("x-{i}"), pod("x", "full"));
+    }
+    for seconds in [0, 100, 100_000] {
+        assert_eq!(world.gpus(seconds), 0, "after {seconds} s");
+    }
+    world.gone("x-0");
+    assert_eq!(world.gpus(100_001), 1, "that one is promised");
+}
+
+#[test]
+fn nodes_where_the_pods_of_a_workload_may_not_come_are_not_promised_to_it() {
+    let promised = |zone: &str| {
+        let mut record = written("b", 3);
+        record.node_selector = [("zone".to_owned(), zone.to_owned())].into();
+        let world = World::new(&[&theirs()], &[("b", record)], &[]);
+        let taint = json!([{ "key": "team", "value": "x", "effect": "NoSchedule" }]);
+        let gpus = |n: u32| json!({ "nvidia.com/gpu": n.to_string() });
+        let labels = json!({ "zone": "b" });
+        world.node("tainted", node(labels.clone(), gpus(2), taint));
+        world.node("b", node(labels, gpus(1), json!([])));
+        world.gpus(0)
+    };
+    assert_eq!((promised("b"), promised("c")), (1, 0));
 }
 
 #[test]
@@ -182,7 +243,10 @@ fn both_sides_of_a_swap_that_was_cut_are_promised_whatever_the_mode_of_its_pool(
     let mut forged = cut("b");
     forged.marked = false;
     let forged = World::new(&[&theirs()], &[("b", forged)], &[]);
-    assert!(forged.promised(0).is_empty(), "anybody may write a note");
+    assert!(
+        forged.promised(0).sizes.is_empty(),
+        "anybody may write a note"
+    );
     // While a pod of it holds the large instance still, that is not free anyhow.
     let mut leaving = pod("b", "gpu");
     leaving.deleting = true;
@@ -202,8 +266,8 @@ fn of_pools_whose_agents_a_swap_has_stopped_the_oldest_is_not_held_off_by_the_ot
         let workloads = [("a", cut("a")), ("b", cut("b"))];
         World::new(&[&pool], &workloads, &[])
     };
-    assert!(world("younger").promised(0).is_empty());
-    assert!(!world("elder").promised(0).is_empty());
+    assert!(world("younger").promised(0).sizes.is_empty());
+    assert!(!world("elder").promised(0).sizes.is_empty());
 }
 
 #[test]
@@ -224,7 +288,7 @@ fn a_workload_that_no_pool_names_any_more_counts_for_as_long_as_it_bears_our_mar
     forged.marked = false;
     let unmarked = deployment("y", 1000, json!([]));
     let others = World::new(&[], &[("x", forged), ("y", unmarked)], &[]);
-    assert!(others.promised(0).is_empty());
+    assert!(others.promised(0).sizes.is_empty());
 }
 
 #[test]

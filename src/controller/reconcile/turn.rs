@@ -6,7 +6,7 @@
 use super::{Current, Round, State, changes, look};
 use crate::api::ValidPool;
 use crate::controller::apply::agent_of;
-use crate::controller::promises::{Promised, Reserved};
+use crate::controller::promises::Reserved;
 use crate::controller::shared::Shared;
 use crate::recording::Memory;
 use crate::sharing::{Hold, HoldReason, Step};
@@ -20,7 +20,7 @@ pub(super) enum Turn<'a> {
     /// The plan takes nothing that others could take.
     Unneeded,
     /// The plan was made with all promises in sight, and what it takes is reserved.
-    Had(Reserved<'a>, Promised),
+    Had(Reserved<'a>),
     /// Not now, and why.
     NotNow(&'static str),
     /// The pool was changed while it waited: the plan is no longer what its user wants.
@@ -65,11 +65,11 @@ pub(super) async fn take<'a>(
     }
     let now = shared.clock.now();
     let (promises, caches, claims) = (&shared.promises, &shared.caches, &shared.claims);
-    let promised = promises.to_others(pool, &round.seen.view, caches, claims, now);
-    if !promised.is_empty() || round.seen.changes != changes(shared) {
+    let owed = promises.to_others(pool, &round.seen.view, caches, claims, now);
+    if !owed.is_empty() || round.seen.changes != changes(shared) {
         state.memory = remembered.clone();
         let (read, now) = (round.seen.read, round.seen.now);
-        let seen = look(shared, pool, state, read, now, promised.sizes.clone());
+        let seen = look(shared, pool, state, read, now, &owed);
         *round = Round::decide(pool, seen, state);
     }
     let waits = |step: &Step| {
@@ -80,7 +80,7 @@ pub(super) async fn take<'a>(
     let steps = steps.filter(|step| takes(step) && !waits(step));
     let reserved = promises.reserve(pool, &round.seen.view, steps);
     drop(turn);
-    Turn::Had(reserved, promised)
+    Turn::Had(reserved)
 }
 
 /// Says in the plan what the turn came to; gives what is reserved for it.
@@ -91,8 +91,8 @@ pub(super) fn explain<'a>(
 ) -> Option<Reserved<'a>> {
     let plan = &mut round.plan;
     let when = match turn {
-        Turn::Had(reserved, promised) => {
-            promised.explain(plan);
+        Turn::Had(reserved) => {
+            round.seen.promised.explain(plan);
             return Some(reserved);
         }
         Turn::NotNow(when) => when,
