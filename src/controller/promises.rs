@@ -244,6 +244,7 @@ impl Known {
                         bound,
                         units,
                         unschedulable: 0,
+                        waits: false,
                         cut: false,
                         ours: true,
                     });

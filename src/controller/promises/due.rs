@@ -29,6 +29,8 @@ pub struct Due {
     pub units: u32,
     /// Of those, how many pods ask for that the scheduler has found no node for.
     pub unschedulable: u32,
+    /// Its controller creates the next pod when one that is there has become ready, or is gone.
+    pub waits: bool,
     /// A swap has stopped the workload: it is to come up on what it had or on what it was to have.
     pub cut: bool,
     /// The operator has asked for them, and who it asked for may still write; or a swap was cut. What somebody else asks for counts
@@ -121,6 +123,7 @@ fn of(
                 bound: pods.bound,
                 units,
                 unschedulable: pods.unschedulable,
+                waits: record.update_revision.is_some() && pods.blocks,
                 cut: restore.is_some(),
                 ours,
             })
@@ -161,6 +164,8 @@ pub(super) struct Pods {
     pub bound: u32,
     /// Asked for by pods that the scheduler has found no node for.
     unschedulable: u32,
+    /// The last to come has a node, and one is not ready or on its way out: who creates one after the other waits for that.
+    blocks: bool,
 }
 
 /// Counts them. `leaving`: pods on their way out count as well, because what they hold is what the workload is to come back to.
@@ -172,7 +177,10 @@ pub(super) fn held(
     leaving: bool,
 ) -> Pods {
     let mut pods = Pods::default();
+    let (mut homeless, mut unready) = (false, false);
     for (_, pod) in caches.pods_of(namespace, record) {
+        homeless |= pod.node.is_none();
+        unready |= !pod.ready || pod.deleting;
         let asked = pod.requests.get(resource).copied().unwrap_or(0);
         let counts = leaving || !pod.deleting;
         let sum = match &pod.node {
@@ -182,5 +190,6 @@ pub(super) fn held(
         };
         *sum = sum.saturating_add(asked);
     }
+    pods.blocks = unready && !homeless;
     pods
 }

@@ -196,6 +196,60 @@ fn nodes_where_the_pods_of_a_workload_may_not_come_are_not_promised_to_it() {
     assert_eq!((promised("b"), promised("c")), (1, 0));
 }
 
+/// A StatefulSet that creates a pod when those before it are ready, in a pool, with its first pod on a node.
+fn ordered(replicas: u32) -> World {
+    let mut pool = theirs();
+    pool.spec.agents[0].workload_ref.kind = WorkloadKind::StatefulSet;
+    let world = World::new(&[&pool], &[], &[("b", "gpu")]);
+    let record = WorkloadRecord {
+        kind: WorkloadKind::StatefulSet,
+        update_revision: Some("b-1".to_owned()),
+        ..written("b", replicas)
+    };
+    let key = (NAMESPACE.to_owned(), "b".to_owned());
+    world.caches.stateful_sets.put(key, 1, record);
+    world
+}
+
+#[test]
+fn while_a_stateful_set_waits_for_a_pod_that_loads_the_next_ones_place_is_kept() {
+    let world = ordered(2);
+    for seconds in (0..480).step_by(10) {
+        assert_eq!(world.gpus(seconds), 1, "after {seconds} s");
+    }
+    let ready = PodRecord {
+        ready: true,
+        ..pod("b", "gpu")
+    };
+    world.pod("b-0", ready);
+    for seconds in [490, 500, 549] {
+        assert_eq!(world.gpus(seconds), 1, "its controller may create it now");
+    }
+    assert_eq!(world.gpus(550), 0, "and does not");
+}
+
+#[test]
+fn a_pod_that_never_gets_ready_keeps_no_place_for_the_next_one_for_ever() {
+    let world = ordered(2);
+    for seconds in (0..=600).step_by(10) {
+        assert_eq!(world.gpus(seconds), 1, "after {seconds} s");
+    }
+    assert_eq!(world.gpus(659), 1);
+    assert_eq!(world.gpus(661), 0);
+    world.pod("b-1", pod("b", "gpu"));
+    assert_eq!(world.gpus(662), 0, "all are bound");
+}
+
+#[test]
+fn a_pod_that_the_scheduler_refuses_is_not_one_that_its_stateful_set_waits_to_create() {
+    let world = ordered(2);
+    let mut stuck = pod("b", "gpu");
+    stuck.node = None;
+    stuck.unschedulable_since = Some(Timestamp::UNIX_EPOCH);
+    world.pod("b-1", stuck);
+    assert_eq!((world.gpus(0), world.gpus(15)), (1, 0));
+}
+
 #[test]
 fn pods_that_the_scheduler_finds_no_node_for_hold_nobody_off_for_longer_than_it_takes_to_try_again()
 {
