@@ -210,11 +210,14 @@ impl Known {
         let is_due: BTreeSet<(&Workload, &GpuResource)> =
             dues.iter().map(|d| (&d.workload, &d.resource)).collect();
         self.patience.retain(|(workload, resource), patience| {
-            if !is_due.contains(&(workload, resource)) {
-                patience.rest();
-            }
             let (namespace, kind, name) = workload;
-            caches.workloads(*kind).get(namespace, name).is_some()
+            let Some(record) = caches.workloads(*kind).get(namespace, name) else {
+                return false;
+            };
+            if !is_due.contains(&(workload, resource)) {
+                patience.rest(due::held(caches, workload, &record, resource, false).bound);
+            }
+            true
         });
         self.counted = Some((at, dues.clone()));
         dues

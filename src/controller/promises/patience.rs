@@ -61,8 +61,9 @@ impl Patience {
         }
     }
 
-    /// Nothing is due now.
-    pub fn rest(&mut self) {
+    /// Nothing is due now, and its pods have so much: perhaps because the promise was kept.
+    pub fn rest(&mut self, bound: u32) {
+        self.count(bound);
         self.since = None;
         self.waits = None;
         self.units = 0;

@@ -251,6 +251,23 @@ fn a_pod_that_the_scheduler_refuses_is_not_one_that_its_stateful_set_waits_to_cr
 }
 
 #[test]
+fn promises_that_are_kept_one_after_the_other_use_up_no_patience() {
+    let world = World::new(&[&theirs()], &[("b", written("b", 1))], &[]);
+    world.pod("b-0", pod("b", "gpu"));
+    for round in 0..10 {
+        let (start, version) = (round * 100, 2 * round + 2);
+        world.put("b", version, written("b", 2));
+        assert_eq!(world.gpus(start), 1, "round {round}");
+        assert_eq!(world.gpus(start + 20), 1, "round {round}");
+        world.pod("b-1", pod("b", "gpu"));
+        assert_eq!(world.gpus(start + 21), 0, "it was kept");
+        world.put("b", version + 1, written("b", 1));
+        world.gone("b-1");
+        assert_eq!(world.gpus(start + 50), 0);
+    }
+}
+
+#[test]
 fn pods_that_the_scheduler_finds_no_node_for_hold_nobody_off_for_longer_than_it_takes_to_try_again()
 {
     let world = World::new(&[&theirs()], &[("b", written("b", 2))], &[]);
