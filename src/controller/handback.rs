@@ -17,12 +17,14 @@ use super::cache::{Caches, Key, Workload, WorkloadRecord};
 use super::claims::Claims;
 use super::cut::{Raiser, cut};
 use super::ending::wanted;
+use super::promises::Promises;
 use super::request::pointer;
 use super::shared::Shared;
 use super::write::{
     GPU_MANAGER, PODS_MANAGER, REPLICAS_MANAGER, STATUS_MANAGER, WriteError, Writer,
 };
 use crate::api::WorkloadKind;
+use crate::signals::Clock;
 use crate::telemetry::WriteKind;
 use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
 use kube::api::Api;
@@ -63,6 +65,8 @@ async fn round(shared: &Shared, mut seen: Orphans) -> Orphans {
         writer: &shared.writer,
         caches: &shared.caches,
         claims: Some(&shared.claims),
+        promises: &shared.promises,
+        clock: shared.clock,
         nodes_hidden: shared.nodes_hidden(),
     };
     let mut still = Orphans::new();
@@ -124,6 +128,9 @@ struct Hands<'a> {
     caches: &'a Caches,
     /// Whose turn it is to take what is free; `None` where no pool takes anything.
     claims: Option<&'a Claims>,
+    /// Takes what is reserved for its writes.
+    promises: &'a Promises,
+    clock: Clock,
     /// What is free cannot be known: a cut swap goes back to what it had.
     nodes_hidden: bool,
 }
@@ -166,6 +173,8 @@ impl Hands<'_> {
                 writer: self.writer,
                 caches: self.caches,
                 claims: self.claims,
+                promises: self.promises,
+                clock: self.clock,
                 nodes: &BTreeMap::new(),
                 nodes_hidden: self.nodes_hidden,
             };

@@ -9,6 +9,7 @@ mod open;
 mod patience;
 mod promised;
 
+pub use due::Due;
 pub use promised::{Owed, Promised};
 
 use super::cache::{Caches, WorkloadRecord};
@@ -17,7 +18,6 @@ use super::observe::{AgentView, View};
 use crate::api::ValidPool;
 use crate::sharing::Step;
 use crate::units::GpuResource;
-use due::Due;
 use open::Open;
 use patience::Patience;
 use std::collections::{BTreeMap, BTreeSet};
@@ -141,6 +141,30 @@ impl Promises {
         }
     }
 
+    /// Promises what a workload asks for with so many replicas, until that is written.
+    pub fn reserve_for(
+        &self,
+        workload: Workload,
+        record: &WorkloadRecord,
+        replicas: u32,
+    ) -> Reserved<'_> {
+        let reserve = Reserve {
+            sizes: due::sizes(record),
+            replicas,
+            until: None,
+        };
+        self.lock().reserved.insert(workload.clone(), reserve);
+        Reserved {
+            promises: self,
+            workloads: vec![workload],
+        }
+    }
+
+    /// What is about to be written, whoever writes it.
+    pub fn reserved(&self, caches: &Caches, now: Duration) -> Vec<Due> {
+        self.lock().reservations(caches, &Held::new(), now)
+    }
+
     /// What is promised to others than a pool.
     pub fn to_others(
         &self,
@@ -155,9 +179,9 @@ impl Promises {
         }
         let mut known = self.lock();
         let dues = known.dues(caches, claims);
-        let reserved = known.reservations(caches, claims, now);
-        let open = Open::of(caches);
         let held = claims.held();
+        let reserved = known.reservations(caches, &held, now);
+        let open = Open::of(caches);
         let stopped = stopped(pool, view, &held);
         let theirs = |due: &&Due| {
             let claim = due.claim.as_ref();
@@ -224,10 +248,9 @@ impl Known {
     }
 
     /// What pools are about to write.
-    fn reservations(&mut self, caches: &Caches, claims: &Claims, now: Duration) -> Vec<Due> {
+    fn reservations(&mut self, caches: &Caches, held: &Held, now: Duration) -> Vec<Due> {
         self.reserved
             .retain(|_, reserve| reserve.until.is_none_or(|until| now < until));
-        let held = claims.held();
         let mut dues = Vec::new();
         for (workload, reserve) in &self.reserved {
             let (namespace, kind, name) = workload;

@@ -193,6 +193,8 @@ async fn one<K: Workload>(
                 writer: &shared.writer,
                 caches: &shared.caches,
                 claims: Some(&shared.claims),
+                promises: &shared.promises,
+                clock: shared.clock,
                 nodes: &end.nodes,
                 nodes_hidden: shared.nodes_hidden(),
             };
