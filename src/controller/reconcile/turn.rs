@@ -6,10 +6,12 @@
 use super::{Current, Round, State, changes, look};
 use crate::api::ValidPool;
 use crate::controller::apply::agent_of;
+use crate::controller::backoff::Backoff;
 use crate::controller::promises::Reserved;
 use crate::controller::shared::Shared;
 use crate::recording::Memory;
 use crate::sharing::{Hold, HoldReason, Step};
+use std::time::Duration;
 use tokio::time::timeout;
 
 /// Under this name a pool's own pause after a write without an answer is kept.
@@ -34,6 +36,25 @@ pub(super) fn takes(step: &Step) -> bool {
         Step::Retarget { .. } => true,
         Step::Remember { .. } | Step::Forget { .. } => false,
     }
+}
+
+/// The steps that take something and are to be made now. Who has failed before comes when nobody else is to be served: a write that gets no
+/// answer is the last of its tick, and what it takes is kept for it meanwhile.
+pub(super) fn next<'s>(
+    pool: &ValidPool,
+    steps: &'s [Step],
+    backoff: &Backoff,
+    now: Duration,
+) -> Vec<&'s Step> {
+    let times = |step: &Step| backoff.times(&pool.agents[agent_of(step)].name);
+    let holds = |step: &Step| backoff.holds(&pool.agents[agent_of(step)].name, now);
+    let steps = steps.iter();
+    let mut next: Vec<&Step> = steps.filter(|step| takes(step) && !holds(step)).collect();
+    if next.iter().any(|step| times(step) == 0) {
+        next.retain(|step| times(step) == 0);
+    }
+    next.sort_by_key(|step| times(step));
+    next
 }
 
 /// Waits for the pool's turn, and in it decides anew where others have taken or are promised something. `remembered` is what the pool
@@ -72,13 +93,8 @@ pub(super) async fn take<'a>(
         let seen = look(shared, pool, state, read, now, &owed);
         *round = Round::decide(pool, seen, state);
     }
-    let waits = |step: &Step| {
-        let agent = &pool.agents[agent_of(step)].name;
-        state.backoff.holds(agent, round.seen.now)
-    };
-    let steps = round.plan.steps.iter();
-    let steps = steps.filter(|step| takes(step) && !waits(step));
-    let reserved = promises.reserve(pool, &round.seen.view, steps);
+    let steps = next(pool, &round.plan.steps, &state.backoff, round.seen.now);
+    let reserved = promises.reserve(pool, &round.seen.view, steps.into_iter());
     drop(turn);
     Turn::Had(reserved)
 }
