@@ -85,10 +85,14 @@ fn of(
         return Vec::new();
     }
     let most = claim.map_or(u32::MAX, |claim| claim.max);
+    let beyond = match record.replicas > most {
+        true => most.saturating_add(lost(caches, &workload.0, &record)),
+        false => most,
+    };
     let wanted = match &restore {
         None => sizes(&record)
             .into_iter()
-            .map(|(resource, size)| (resource, (size, record.replicas.min(most))))
+            .map(|(resource, size)| (resource, (size, record.replicas.min(beyond))))
             .collect(),
         Some(restore) => {
             // It comes up on the one side or on the other, whichever is free first.
@@ -155,6 +159,26 @@ fn is_written(record: &WorkloadRecord) -> bool {
             || !owner.gpus.is_empty() && owner.manager == GPU_MANAGER
     });
     ours || record.marked && !record.owners.iter().any(|owner| owner.replicas)
+}
+
+/// How many of its pods are not ready on nodes that do not offer what is held there: each is replaced beside what the agent may have, and
+/// given up when the new one is ready.
+fn lost(caches: &Caches, namespace: &str, record: &WorkloadRecord) -> u32 {
+    let usage = caches.usage.by_node(&caches.pods);
+    let offers = |name: &String| {
+        let node = caches.nodes.get("", name);
+        let mut held = usage.get(name).into_iter().flatten();
+        node.is_some_and(|node| {
+            let of = |resource| node.allocatable.get(resource).copied().unwrap_or(0);
+            node.ready && held.all(|(resource, units)| *units <= of(resource))
+        })
+    };
+    let pods = caches.pods_of(namespace, record).into_iter();
+    let lost = pods.filter(|(_, pod)| {
+        let away = pod.node.as_ref().is_some_and(|name| !offers(name));
+        away && !pod.ready && !pod.deleting
+    });
+    u32::try_from(lost.count()).unwrap_or(u32::MAX)
 }
 
 /// What a workload's pods have and ask for of a resource.

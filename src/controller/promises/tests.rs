@@ -268,6 +268,20 @@ fn promises_that_are_kept_one_after_the_other_use_up_no_patience() {
 }
 
 #[test]
+fn a_replacement_for_a_pod_that_is_lost_is_promised_beyond_the_agents_maximum() {
+    let promised = |there: u32| {
+        let world = World::new(&[&theirs()], &[("b", written("b", 9))], &[("b", "gpu"); 7]);
+        let labels = json!({ "nvidia.com/gpu.present": "true" });
+        let gpus = json!({ "nvidia.com/gpu": there.to_string() });
+        world.node("other", node(labels, gpus, json!([])));
+        world.pod("b-7", pod("b", "other"));
+        world.gpus(0)
+    };
+    assert_eq!(promised(0), 1, "its GPU is gone");
+    assert_eq!(promised(1), 0, "it has what it asks for");
+}
+
+#[test]
 fn pods_that_the_scheduler_finds_no_node_for_hold_nobody_off_for_longer_than_it_takes_to_try_again()
 {
     let world = World::new(&[&theirs()], &[("b", written("b", 2))], &[]);
