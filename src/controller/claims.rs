@@ -45,6 +45,8 @@ pub type Held = BTreeMap<Workload, Claim>;
 #[derive(Debug, Default)]
 pub struct Claims {
     holders: RwLock<Arc<Held>>,
+    /// Most replicas of agents that no pool names any more, by workload.
+    left: RwLock<BTreeMap<Workload, u32>>,
     /// Namespaces with a pool that cannot be read: it may name any workload there.
     unknown: RwLock<BTreeSet<String>>,
     /// UIDs of the pools that may write.
@@ -96,6 +98,7 @@ impl Claims {
                 }
             }
         }
+        self.leave(&holders);
         *self.holders.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(holders);
         *self.unknown.write().unwrap_or_else(PoisonError::into_inner) = unreadable
             .iter()
@@ -106,6 +109,27 @@ impl Claims {
             .unwrap_or_else(PoisonError::into_inner)
             .retain(|uid| there.contains(uid));
         self.changes.fetch_add(1, Ordering::Release);
+    }
+
+    /// Remembers what is no longer held, before `holders` replace those there are.
+    fn leave(&self, holders: &Held) {
+        let mut left = self.left.write().unwrap_or_else(PoisonError::into_inner);
+        for (workload, claim) in self.held().iter() {
+            left.insert(workload.clone(), claim.max);
+        }
+        left.retain(|workload, _| !holders.contains_key(workload));
+    }
+
+    /// Most replicas that a workload could have while a pool named it, where none does any more.
+    pub fn left(&self, workload: &Workload) -> Option<u32> {
+        let left = self.left.read().unwrap_or_else(PoisonError::into_inner);
+        left.get(workload).copied()
+    }
+
+    /// Forgets those that are gone.
+    pub fn keep_left(&self, exists: impl Fn(&Workload) -> bool) {
+        let mut left = self.left.write().unwrap_or_else(PoisonError::into_inner);
+        left.retain(|workload, _| exists(workload));
     }
 
     /// A pool says whether it may write: it can be served, its mode is Auto, and it is not paused.

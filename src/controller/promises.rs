@@ -53,6 +53,8 @@ struct Known {
     /// What is due, and the state of the caches that it was counted from.
     counted: Option<([u64; 4], Arc<Vec<Due>>)>,
     patience: BTreeMap<(Workload, GpuResource), Patience>,
+    /// Workloads with our marks that no pool named at the first look: what a pool left before is known to nobody.
+    before: Option<BTreeSet<Workload>>,
     /// What pools have said in their turn that they take, until their writes are answered.
     reserved: BTreeMap<Workload, Reserve>,
 }
@@ -230,7 +232,14 @@ impl Known {
         if let Some((_, dues)) = self.counted.as_ref().filter(|(then, _)| *then == at) {
             return dues.clone();
         }
-        let dues = Arc::new(due::all(caches, claims));
+        let first = || due::unclaimed(caches, claims);
+        let before = self.before.get_or_insert_with(first);
+        let record = |(namespace, kind, name): &Workload| {
+            caches.workloads(*kind).get(namespace, name)
+        };
+        before.retain(|workload| record(workload).is_some_and(|record| due::is_written(&record)));
+        claims.keep_left(|workload| record(workload).is_some());
+        let dues = Arc::new(due::all(caches, claims, before));
         let is_due: BTreeSet<(&Workload, &GpuResource)> =
             dues.iter().map(|d| (&d.workload, &d.resource)).collect();
         self.patience.retain(|(workload, resource), patience| {

@@ -7,7 +7,7 @@ use crate::controller::cut::begun;
 use crate::controller::write::{GPU_MANAGER, REPLICAS_MANAGER};
 use crate::sharing::Restore;
 use crate::units::GpuResource;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// What a workload is still to get of one resource.
@@ -57,34 +57,56 @@ impl Due {
     }
 }
 
-/// What every workload of the cluster is still to get. One pass over the workloads; the pods of each are found by their labels.
-pub fn all(caches: &Caches, claims: &Claims) -> Vec<Due> {
+/// What every workload of the cluster is still to get. One pass over the workloads; the pods of each are found by their labels. What no pool
+/// names counts where a pool has named it, or where it was there `before` that could be known: whoever may write workloads may give them
+/// our marks.
+pub fn all(caches: &Caches, claims: &Claims, before: &BTreeSet<Workload>) -> Vec<Due> {
     let held = claims.held();
     let mut found = Vec::new();
     for kind in [WorkloadKind::Deployment, WorkloadKind::StatefulSet] {
         for ((namespace, name), record) in caches.workloads(kind).all() {
             let workload = (namespace, kind, name);
             let claim = held.get(&workload);
+            let most = match claim {
+                Some(claim) => Some(claim.max),
+                None if before.contains(&workload) => Some(u32::MAX),
+                None => claims.left(&workload),
+            };
+            let Some(most) = most else {
+                continue;
+            };
             let may_write = claim.is_none_or(|claim| claims.writes(claim.uid()));
-            found.extend(of(caches, &workload, record, claim, may_write));
+            found.extend(of(caches, &workload, record, (claim, most), may_write));
         }
     }
     found
 }
 
-/// What one workload is still to get, if its pods can be created at all.
+/// The workloads that bear our marks and no pool names.
+pub fn unclaimed(caches: &Caches, claims: &Claims) -> BTreeSet<Workload> {
+    let held = claims.held();
+    let kinds = [WorkloadKind::Deployment, WorkloadKind::StatefulSet].into_iter();
+    let all = kinds.flat_map(|kind| {
+        let all = caches.workloads(kind).all().into_iter();
+        let all = all.filter(|(_, record)| is_written(record));
+        all.map(move |((namespace, name), _)| (namespace, kind, name))
+    });
+    all.filter(|workload| !held.contains_key(workload))
+        .collect()
+}
+
+/// What one workload, which may have so many replicas, is still to get, if its pods can be created at all.
 fn of(
     caches: &Caches,
     workload: &Workload,
     record: Arc<WorkloadRecord>,
-    claim: Option<&Claim>,
+    (claim, most): (Option<&Claim>, u32),
     may_write: bool,
 ) -> Vec<Due> {
     let restore = stopped(&record);
     if record.failure.is_some() || (record.replicas == 0 && restore.is_none()) {
         return Vec::new();
     }
-    let most = claim.map_or(u32::MAX, |claim| claim.max);
     let beyond = match record.replicas > most {
         true => most.saturating_add(lost(caches, &workload.0, &record)),
         false => most,
@@ -152,7 +174,7 @@ pub(super) fn sizes(record: &WorkloadRecord) -> BTreeMap<GpuResource, u32> {
 
 /// Whether replicas or GPU request are as the operator has written them. Who has scaled a workload to zero, or up from there, through its
 /// scale subresource does not own its replicas, and nobody else does (seen on Kubernetes 1.36): then our notes on it say it.
-fn is_written(record: &WorkloadRecord) -> bool {
+pub(super) fn is_written(record: &WorkloadRecord) -> bool {
     let mut owners = record.owners.iter();
     let ours = owners.any(|owner| {
         owner.replicas && owner.manager == REPLICAS_MANAGER

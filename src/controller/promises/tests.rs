@@ -282,6 +282,37 @@ fn a_replacement_for_a_pod_that_is_lost_is_promised_beyond_the_agents_maximum() 
 }
 
 #[test]
+fn what_was_never_a_pools_is_promised_nothing_whoevers_name_it_bears() {
+    let world = World::new(&[], &[], &[]);
+    assert!(world.promised(0).sizes.is_empty());
+    let mut forged = cut("x");
+    let note = json!({ "replicas": 1_000_000, "from": LARGE, "to": SMALL, "toReplicas": 1 });
+    forged
+        .notes
+        .insert(annotations::RESTORE.to_owned(), note.to_string());
+    world.put("x", 1, forged);
+    world.put("y", 1, written("y", 1000));
+    assert!(
+        world.promised(1).sizes.is_empty(),
+        "{:?}",
+        world.promised(1)
+    );
+}
+
+#[test]
+fn what_a_pool_has_left_is_promised_no_more_than_it_could_have() {
+    let mut small = theirs();
+    small.spec.agents[0].replicas.max = 3;
+    let world = World::new(&[&small], &[], &[]);
+    assert!(world.promised(0).sizes.is_empty());
+    world.put("b", 1, written("b", 1000));
+    assert_eq!(world.gpus(1), 3);
+    let own = object("ours", "WholeGPU", &["a"]);
+    world.claims.replace([&own].into_iter(), &BTreeSet::new());
+    assert_eq!(world.gpus(2), 3);
+}
+
+#[test]
 fn pods_that_the_scheduler_finds_no_node_for_hold_nobody_off_for_longer_than_it_takes_to_try_again()
 {
     let world = World::new(&[&theirs()], &[("b", written("b", 2))], &[]);
