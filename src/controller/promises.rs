@@ -14,7 +14,7 @@ pub use promised::{Owed, Promised};
 
 use super::cache::{Caches, WorkloadRecord};
 use super::claims::{Claim, Claims, Held, Workload};
-use super::observe::{AgentView, View};
+use super::observe::View;
 use crate::api::ValidPool;
 use crate::sharing::Step;
 use crate::units::GpuResource;
@@ -187,9 +187,9 @@ impl Promises {
         let stopped = stopped(pool, view, &held);
         let theirs = |due: &&Due| {
             let claim = due.claim.as_ref();
-            // Of pools that have agents to bring up again the oldest goes first, or each would wait for the others.
+            // Of pools that have agents to bring up again on the same resource the oldest goes first, or each would wait for the others.
             let first = |ours: &Claim| claim.is_none_or(|theirs| ours.is_older(theirs));
-            if due.cut && stopped.is_some_and(first) {
+            if due.cut && stopped.get(&due.resource).is_some_and(|ours| first(ours)) {
                 return false;
             }
             claim.is_none_or(|claim| claim.uid() != pool.uid)
@@ -290,15 +290,24 @@ impl Known {
     }
 }
 
-/// The pool's claim on an agent of its own that a swap has stopped.
-fn stopped<'a>(pool: &ValidPool, view: &View, held: &'a Held) -> Option<&'a Claim> {
-    let agents = pool.agents.iter().zip(&view.agents);
-    let is_stopped = |view: &AgentView| view.workload.as_deref().and_then(due::stopped).is_some();
-    let mut stopped = agents.filter(|(_, view)| is_stopped(view));
-    stopped.find_map(|(agent, _)| {
+/// What agents of the pool's own that a swap has stopped may come up on, with its claim on them.
+fn stopped<'a>(
+    pool: &ValidPool,
+    view: &View,
+    held: &'a Held,
+) -> BTreeMap<GpuResource, &'a Claim> {
+    let mut stopped = BTreeMap::new();
+    for (agent, view) in pool.agents.iter().zip(&view.agents) {
         let workload = (pool.namespace.clone(), agent.kind, agent.workload.clone());
-        held.get(&workload).filter(|claim| claim.uid() == pool.uid)
-    })
+        let claim = held.get(&workload).filter(|claim| claim.uid() == pool.uid);
+        let restore = view.workload.as_deref().and_then(due::stopped);
+        if let (Some(claim), Some(restore)) = (claim, restore) {
+            let sides = [restore.from, restore.to].into_iter();
+            let sides = sides.filter_map(|side| GpuResource::parse(&side).ok());
+            stopped.extend(sides.map(|side| (side, claim)));
+        }
+    }
+    stopped
 }
 
 #[cfg(test)]

@@ -387,6 +387,19 @@ fn of_pools_whose_agents_a_swap_has_stopped_the_oldest_is_not_held_off_by_the_ot
 }
 
 #[test]
+fn the_oldest_leaves_alone_what_its_own_stopped_agents_cannot_come_up_on() {
+    let pool = object("younger", "WholeGPU", &["b"]);
+    let mut other = cut("b");
+    let note = json!({ "replicas": 2, "from": "nvidia.com/gpu", "to": SMALL, "toReplicas": 2 });
+    other
+        .notes
+        .insert(annotations::RESTORE.to_owned(), note.to_string());
+    let world = World::new(&[&pool], &[("a", cut("a")), ("b", other)], &[]);
+    let whole = [(GpuResource::whole(), [(1, 2)].into())];
+    assert_eq!(world.promised(0).sizes, whole.into());
+}
+
+#[test]
 fn a_workload_that_no_pool_names_any_more_counts_for_as_long_as_it_bears_our_marks() {
     let ours = World::new(
         &[],
