@@ -222,5 +222,9 @@ fn hold(
     } else {
         (HoldReason::WithinTolerance, numbers)
     };
-    Some(Hold { reason, message })
+    Some(Hold {
+        reason,
+        message,
+        resources: Vec::new(),
+    })
 }

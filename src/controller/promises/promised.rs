@@ -2,7 +2,7 @@
 
 use super::due::Due;
 use crate::controller::observe::View;
-use crate::sharing::{HoldReason, Node, Plan};
+use crate::sharing::{Node, Plan};
 use crate::units::GpuResource;
 use std::collections::BTreeMap;
 
@@ -68,16 +68,7 @@ impl Promised {
     /// Says in the holds of a plan that was made with these promises who is to get what its agents wait for.
     pub fn explain(&self, plan: &mut Plan) {
         for hold in plan.holds.iter_mut().flatten() {
-            let waits = [
-                HoldReason::WaitingForCapacity,
-                HoldReason::SwapNeedsDowntime,
-            ];
-            if !waits.contains(&hold.reason) {
-                continue;
-            }
-            let words: Vec<&str> = hold.message.split([' ', ',', ';', ':']).collect();
-            let resources = self.to.keys();
-            let resources = resources.filter(|resource| words.contains(&resource.as_str()));
+            let resources = hold.resources.iter();
             let named: Vec<String> = resources.filter_map(|r| self.named(r)).collect();
             if !named.is_empty() {
                 let named = named.join(", ");

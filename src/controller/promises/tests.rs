@@ -11,6 +11,7 @@ use jiff::Timestamp;
 use serde_json::json;
 
 const SMALL: &str = "nvidia.com/mig-2g.20gb";
+const SHARED: &str = "nvidia.com/gpu.shared";
 const LARGE: &str = "nvidia.com/mig-3g.40gb";
 
 /// A Deployment whose replicas the operator has set.
@@ -472,15 +473,19 @@ fn a_retarget_promises_the_new_resource_to_every_replica() {
 #[test]
 fn a_hold_says_to_whom_what_is_waited_for_is_promised() {
     let world = World::new(&[&theirs()], &[("b", written("b", 2))], &[]);
-    let hold = |reason, message: &str| {
-        let message = message.to_owned();
-        Some(Hold { reason, message })
+    let hold = |reason, message: &str, resources: &[GpuResource]| {
+        Some(Hold {
+            reason,
+            message: message.to_owned(),
+            resources: resources.to_vec(),
+        })
     };
+    let (whole, shared) = (GpuResource::whole(), GpuResource::parse(SHARED).unwrap());
     let mut plan = Plan {
         holds: vec![
-            hold(HoldReason::WaitingForCapacity, "of 1 nvidia.com/gpu each"),
-            hold(HoldReason::WaitingForCapacity, "1 nvidia.com/gpu.shared"),
-            hold(HoldReason::Stabilizing, "nvidia.com/gpu"),
+            hold(HoldReason::WaitingForCapacity, "of 1 each", &[whole]),
+            hold(HoldReason::WaitingForCapacity, "nvidia.com/gpu", &[shared]),
+            hold(HoldReason::Stabilizing, "nvidia.com/gpu", &[]),
         ],
         ..Plan::default()
     };
@@ -491,11 +496,8 @@ fn a_hold_says_to_whom_what_is_waited_for_is_promised() {
         .flatten()
         .map(|h| h.message)
         .collect();
-    let promised = "of 1 nvidia.com/gpu each; promised to others: 2 nvidia.com/gpu to n/theirs/b";
-    assert_eq!(
-        said,
-        [promised, "1 nvidia.com/gpu.shared", "nvidia.com/gpu"]
-    );
+    let promised = "of 1 each; promised to others: 2 nvidia.com/gpu to n/theirs/b";
+    assert_eq!(said, [promised, "nvidia.com/gpu", "nvidia.com/gpu"]);
 }
 
 #[test]

@@ -24,7 +24,7 @@ pub(super) enum Turn<'a> {
     /// The plan was made with all promises in sight, and what it takes is reserved.
     Had(Reserved<'a>),
     /// Not now, and why.
-    NotNow(&'static str),
+    NotNow(HoldReason, &'static str),
     /// The pool was changed while it waited: the plan is no longer what its user wants.
     Changed,
 }
@@ -72,12 +72,14 @@ pub(super) async fn take<'a>(
     }
     if state.turns.holds(TURN, shared.clock.now()) {
         return Turn::NotNow(
+            HoldReason::WaitingForAnswer,
             "when the pause is over that follows a write without an answer: what such a write may have taken is nobody else's meanwhile",
         );
     }
     // Shorter than a tick, so that the pool goes on measuring.
     let Ok(turn) = timeout(pool.interval / 2, shared.claims.turn()).await else {
         return Turn::NotNow(
+            HoldReason::WaitingForCapacity,
             "at the next tick: somebody else was taking what is free all the time",
         );
     };
@@ -106,12 +108,12 @@ pub(super) fn explain<'a>(
     round: &mut Round,
 ) -> Option<Reserved<'a>> {
     let plan = &mut round.plan;
-    let when = match turn {
+    let (reason, when) = match turn {
         Turn::Had(reserved) => {
             round.seen.promised.explain(plan);
             return Some(reserved);
         }
-        Turn::NotNow(when) => when,
+        Turn::NotNow(reason, when) => (reason, when),
         Turn::Unneeded | Turn::Changed => return None,
     };
     let (taken, left) = std::mem::take(&mut plan.steps).into_iter().partition(takes);
@@ -128,8 +130,9 @@ pub(super) fn explain<'a>(
             Step::Remember { .. } | Step::Forget { .. } => continue,
         };
         plan.holds[index] = Some(Hold {
-            reason: HoldReason::WaitingForCapacity,
+            reason,
             message: format!("{change}, {when}"),
+            resources: Vec::new(),
         });
         tracing::debug!(
             pool = pool.key(),

@@ -178,6 +178,7 @@ async fn the_first_write_without_an_answer_is_the_last_of_what_a_tick_takes_and_
     assert_eq!(server.scaled(), ["a"], "it pauses");
     let said = server.said();
     assert!(said.contains("follows a write without an answer"), "{said}");
+    assert!(said.contains("\"hold\":\"WaitingForAnswer\""), "{said}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
