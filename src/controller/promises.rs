@@ -234,9 +234,8 @@ impl Known {
         }
         let first = || due::unclaimed(caches, claims);
         let before = self.before.get_or_insert_with(first);
-        let record = |(namespace, kind, name): &Workload| {
-            caches.workloads(*kind).get(namespace, name)
-        };
+        let record =
+            |(namespace, kind, name): &Workload| caches.workloads(*kind).get(namespace, name);
         before.retain(|workload| record(workload).is_some_and(|record| due::is_written(&record)));
         claims.keep_left(|workload| record(workload).is_some());
         let dues = Arc::new(due::all(caches, claims, before));
@@ -291,11 +290,7 @@ impl Known {
 }
 
 /// What agents of the pool's own that a swap has stopped may come up on, with its claim on them.
-fn stopped<'a>(
-    pool: &ValidPool,
-    view: &View,
-    held: &'a Held,
-) -> BTreeMap<GpuResource, &'a Claim> {
+fn stopped<'a>(pool: &ValidPool, view: &View, held: &'a Held) -> BTreeMap<GpuResource, &'a Claim> {
     let mut stopped = BTreeMap::new();
     for (agent, view) in pool.agents.iter().zip(&view.agents) {
         let workload = (pool.namespace.clone(), agent.kind, agent.workload.clone());
