@@ -30,6 +30,11 @@ impl Backoff {
         self.agents.get(agent).is_some_and(|f| now < f.until)
     }
 
+    /// How often in a row a write for the agent has failed.
+    pub fn times(&self, agent: &str) -> u32 {
+        self.agents.get(agent).map_or(0, |f| f.times)
+    }
+
     /// A write for the agent went through.
     pub fn clear(&mut self, agent: &str) {
         self.agents.remove(agent);
@@ -48,7 +53,7 @@ impl Backoff {
 
     /// A write for the agent failed.
     pub fn failed(&mut self, agent: &str, now: Duration, why: String) {
-        let times = self.agents.get(agent).map_or(0, |f| f.times);
+        let times = self.times(agent);
         let pause = FIRST
             .saturating_mul(2u32.saturating_pow(times.min(6)))
             .min(LONGEST);

@@ -1,7 +1,7 @@
 //! Which pool may act on which workload: of two pools that name one, the older keeps it.
 
 use super::cache::Key;
-use crate::api::{AgentPool, ValidAgent, ValidPool, WorkloadKind};
+use crate::api::{AgentPool, Mode, ValidAgent, ValidPool, WorkloadKind, annotations};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -38,6 +38,13 @@ impl Claim {
     }
 }
 
+/// Whether a pool says of itself that it may write: its mode is Auto, and it is not paused.
+pub fn may_write(pool: &AgentPool) -> bool {
+    let all = pool.metadata.annotations.as_ref();
+    let paused = all.and_then(|all| all.get(annotations::PAUSED));
+    pool.spec.mode == Mode::Auto && paused.is_none_or(|value| value != "true")
+}
+
 /// The claims of the oldest pools, by workload.
 pub type Held = BTreeMap<Workload, Claim>;
 
@@ -45,10 +52,14 @@ pub type Held = BTreeMap<Workload, Claim>;
 #[derive(Debug, Default)]
 pub struct Claims {
     holders: RwLock<Arc<Held>>,
+    /// Most replicas of agents that no pool names any more, by workload.
+    left: RwLock<BTreeMap<Workload, u32>>,
     /// Namespaces with a pool that cannot be read: it may name any workload there.
     unknown: RwLock<BTreeSet<String>>,
     /// UIDs of the pools that may write.
     writers: RwLock<BTreeSet<String>>,
+    /// Whether the pools say that they may, by UID.
+    declared: RwLock<BTreeMap<String, bool>>,
     changes: AtomicU64,
     turns: Mutex<()>,
 }
@@ -61,7 +72,7 @@ impl Claims {
         unreadable: &BTreeSet<Key>,
     ) {
         let mut holders = Held::new();
-        let mut there: BTreeSet<String> = BTreeSet::new();
+        let mut declared = BTreeMap::new();
         for pool in pools {
             let meta = &pool.metadata;
             let namespace = meta.namespace.clone().unwrap_or_default();
@@ -74,7 +85,7 @@ impl Claims {
             let key = format!("{namespace}/{}", meta.name.clone().unwrap_or_default());
             let device = pool.spec.devices.first();
             let nodes = Arc::new(device.map(|d| d.node_selector.clone()).unwrap_or_default());
-            there.insert(uid.clone());
+            declared.insert(uid.clone(), may_write(pool));
             for agent in &pool.spec.agents {
                 let workload = (
                     namespace.clone(),
@@ -96,16 +107,53 @@ impl Claims {
                 }
             }
         }
+        self.leave(&holders);
         *self.holders.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(holders);
         *self.unknown.write().unwrap_or_else(PoisonError::into_inner) = unreadable
             .iter()
             .map(|(namespace, _)| namespace.clone())
             .collect();
-        self.writers
-            .write()
-            .unwrap_or_else(PoisonError::into_inner)
-            .retain(|uid| there.contains(uid));
+        self.declare(declared);
         self.changes.fetch_add(1, Ordering::Release);
+    }
+
+    /// Until the first tick of a pool it counts as it says of itself, and again when it is changed: what it is promised is nobody else's
+    /// while it has not been looked at. Only its tick knows whether it can be served.
+    fn declare(&self, now: BTreeMap<String, bool>) {
+        let declared = self.declared.write();
+        let mut declared = declared.unwrap_or_else(PoisonError::into_inner);
+        let writers = self.writers.write();
+        let mut writers = writers.unwrap_or_else(PoisonError::into_inner);
+        writers.retain(|uid| now.contains_key(uid));
+        for (uid, may_write) in &now {
+            match may_write {
+                _ if declared.get(uid) == Some(may_write) => {}
+                true => _ = writers.insert(uid.clone()),
+                false => _ = writers.remove(uid),
+            }
+        }
+        *declared = now;
+    }
+
+    /// Remembers what is no longer held, before `holders` replace those there are.
+    fn leave(&self, holders: &Held) {
+        let mut left = self.left.write().unwrap_or_else(PoisonError::into_inner);
+        for (workload, claim) in self.held().iter() {
+            left.insert(workload.clone(), claim.max);
+        }
+        left.retain(|workload, _| !holders.contains_key(workload));
+    }
+
+    /// Most replicas that a workload could have while a pool named it, where none does any more.
+    pub fn left(&self, workload: &Workload) -> Option<u32> {
+        let left = self.left.read().unwrap_or_else(PoisonError::into_inner);
+        left.get(workload).copied()
+    }
+
+    /// Forgets those that are gone.
+    pub fn keep_left(&self, exists: impl Fn(&Workload) -> bool) {
+        let mut left = self.left.write().unwrap_or_else(PoisonError::into_inner);
+        left.retain(|workload, _| exists(workload));
     }
 
     /// A pool says whether it may write: it can be served, its mode is Auto, and it is not paused.
@@ -175,7 +223,30 @@ impl Claims {
 
 #[cfg(test)]
 mod tests {
+    use super::super::fixtures::object;
     use super::*;
+
+    #[test]
+    fn who_may_write_is_known_before_the_first_tick_and_what_a_tick_says_stands_until_the_pool_is_changed()
+     {
+        let claims = Claims::default();
+        let writes = |pool: &AgentPool| {
+            claims.replace([pool].into_iter(), &BTreeSet::new());
+            claims.writes("p")
+        };
+        let auto = object("p", "WholeGPU", &["a"]);
+        assert!(writes(&auto), "it was not asked yet");
+        claims.note("p", false);
+        assert!(!writes(&auto), "it cannot be served");
+        let mut paused = auto.clone();
+        let key = annotations::PAUSED.to_owned();
+        paused.metadata.annotations = Some([(key, "true".to_owned())].into());
+        assert!(!writes(&paused));
+        assert!(writes(&auto), "it goes on");
+        let mut observing = auto.clone();
+        observing.spec.mode = Mode::Observe;
+        assert!(!writes(&observing));
+    }
 
     #[test]
     fn while_a_pool_cannot_be_read_nothing_in_its_namespace_is_an_orphan() {

@@ -1,12 +1,14 @@
 //! Brings up a workload that stands at too few replicas because a swap of it was cut in its middle, and that no plan goes on with.
 
 use super::cache::{Caches, Workload, WorkloadRecord};
-use super::claims::Claims;
-use super::ending::{Ending, ending, places, wanted};
+use super::claims::{self, Claims};
+use super::ending::{Ending, Room, ending, wanted};
+use super::promises::Promises;
 use super::request::retarget;
 use super::write::{GPU_MANAGER, WriteError, Writer};
 use crate::api::annotations;
 use crate::sharing::Restore;
+use crate::signals::Clock;
 use crate::telemetry::WriteKind;
 use futures::FutureExt;
 use kube::api::Api;
@@ -30,6 +32,10 @@ pub struct Raiser<'a> {
     pub caches: &'a Caches,
     /// Whose turn it is to take what is free; `None` where no pool takes anything.
     pub claims: Option<&'a Claims>,
+    /// Takes what is reserved for the writes.
+    pub promises: &'a Promises,
+    /// The time.
+    pub clock: Clock,
     /// Labels of the nodes to look at for a place; none: all.
     pub nodes: &'a BTreeMap<String, String>,
     /// What is free cannot be known: a workload goes back to what it had.
@@ -50,14 +56,15 @@ impl Raiser<'_> {
         restore: &Restore,
         patient: bool,
     ) -> Result<Option<u32>, WriteError> {
-        // Until the write is made. Whoever calls this may have the turn already, so to wait for it would be to wait for ever.
+        // Until what is taken is reserved. Whoever calls this may have the turn already, so to wait for it would be to wait for ever.
         let turn = self.claims.map(|claims| claims.turn().now_or_never());
         if matches!(turn, Some(None)) {
             return Ok(None);
         }
         let api = Api::<K>::namespaced(self.writer.client().clone(), namespace);
         let all = wanted(record, restore);
-        let to = match self.ending(record, restore) {
+        let workload = (namespace.to_owned(), K::KIND, name.to_owned());
+        let to = match self.ending(&workload, record, restore) {
             Ending::Wait if patient => return Ok(None),
             Ending::Retarget {
                 container,
@@ -65,6 +72,7 @@ impl Raiser<'_> {
                 resource,
                 count,
             } => {
+                drop(turn);
                 let pool = record.notes.get(annotations::POOL);
                 let pool = pool.map_or("", String::as_str);
                 let operations = retarget(pool, record, container, &remove, &resource, count);
@@ -82,7 +90,13 @@ impl Raiser<'_> {
         if to <= record.replicas {
             return Ok(None);
         }
-        let version = self.writer.scale(&api, name, record.replicas, to).await?;
+        let reserved = self.promises.reserve_for(workload.clone(), record, to);
+        drop(turn);
+        let scaled = self.writer.scale(&api, name, record.replicas, to).await;
+        if scaled.as_ref().is_err_and(WriteError::is_unsure) {
+            reserved.unsure(&workload, self.clock.now());
+        }
+        let version = scaled?;
         let record = WorkloadRecord {
             replicas: to,
             ..record.clone()
@@ -94,11 +108,22 @@ impl Raiser<'_> {
         Ok(Some(to))
     }
 
-    fn ending(&self, record: &WorkloadRecord, restore: &Restore) -> Ending {
+    fn ending(
+        &self,
+        workload: &claims::Workload,
+        record: &WorkloadRecord,
+        restore: &Restore,
+    ) -> Ending {
+        let room = Room {
+            caches: self.caches,
+            promises: self.promises,
+            nodes: self.nodes,
+            now: self.clock.now(),
+        };
         match self.nodes_hidden {
             true => Ending::Start(wanted(record, restore)),
             false => ending(record, restore, |resource, count| {
-                places(self.caches, record, self.nodes, resource, count)
+                room.places(workload, record, resource, count)
             }),
         }
     }
@@ -107,7 +132,7 @@ impl Raiser<'_> {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use super::super::fixtures::{caches, deployment, whole};
+    use super::super::fixtures::{caches, deployment, object, shared, whole};
     use super::super::leadership::LeaderState;
     use super::*;
     use crate::telemetry::{Health, Metrics};
@@ -115,6 +140,15 @@ mod tests {
     use serde_json::json;
     use std::time::Duration;
     use tokio::sync::watch;
+
+    fn restore() -> Restore {
+        Restore {
+            replicas: 1,
+            from: "nvidia.com/gpu".to_owned(),
+            to: "nvidia.com/gpu.shared".to_owned(),
+            to_replicas: 1,
+        }
+    }
 
     #[tokio::test]
     async fn nothing_is_taken_while_a_pool_has_its_turn() {
@@ -130,20 +164,47 @@ mod tests {
             writer: &writer,
             caches: &caches,
             claims: Some(&claims),
+            promises: &Promises::default(),
+            clock: Clock::start(),
             nodes: &BTreeMap::new(),
             nodes_hidden: false,
         };
-        let restore = Restore {
-            replicas: 1,
-            from: "nvidia.com/gpu".to_owned(),
-            to: "nvidia.com/gpu.shared".to_owned(),
-            to_replicas: 1,
-        };
+        let restore = restore();
         let raise = || raiser.raise::<Deployment>(("n", "a"), &record, &restore, true);
         let turn = claims.turn().await;
         assert!(matches!(raise().await, Ok(None)));
         drop(turn);
         let tried = raise().await;
         assert!(matches!(tried, Err(WriteError::NotLeading)), "{tried:?}");
+    }
+
+    #[tokio::test]
+    async fn others_have_their_turn_while_a_write_gets_no_answer_and_leave_alone_what_it_may_have_taken()
+     {
+        let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", silent.local_addr().unwrap());
+        let stopped = deployment("a", 0, json!([]));
+        let pool = object("p", "WholeGPU", &["b"]);
+        let caches = caches(&[("gpu", whole(1))], &[("a", stopped.clone())], &[]);
+        let shared = shared(&url, caches, &[&pool]);
+        let raiser = Raiser {
+            writer: &shared.writer,
+            caches: &shared.caches,
+            claims: Some(&shared.claims),
+            promises: &shared.promises,
+            clock: shared.clock,
+            nodes: &BTreeMap::new(),
+            nodes_hidden: false,
+        };
+        let restore = restore();
+        let raise = raiser.raise::<Deployment>(("n", "a"), &stopped, &restore, true);
+        let (raised, ()) = tokio::join!(raise, async {
+            let (_stream, _) = silent.accept().await.unwrap();
+            assert!(shared.claims.turn().now_or_never().is_some());
+        });
+        assert!(raised.is_err_and(|error| error.is_unsure()));
+        let now = shared.clock.now();
+        let reserved = shared.promises.reserved(&shared.caches, now);
+        assert_eq!(reserved.len(), 1, "{reserved:?}");
     }
 }

@@ -2,11 +2,14 @@
 //! Another agent may have taken what it had already; and nothing may be started that finds no place. Some replicas are better than none: who
 //! finds places for a part of them comes up with that part.
 
-use crate::controller::cache::{Caches, NodeRecord, WorkloadRecord};
-use crate::controller::promises::outstanding;
+use crate::api::WorkloadKind;
+use crate::controller::cache::{Caches, WorkloadRecord};
+use crate::controller::claims::Workload;
+use crate::controller::promises::{Promises, outstanding};
 use crate::sharing::Restore;
 use crate::units::GpuResource;
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 /// What is to be done with a workload that was left with too few replicas.
 #[derive(Debug, PartialEq, Eq)]
@@ -99,37 +102,69 @@ pub fn ending(
     }
 }
 
-/// For how many replicas of `record`, at `count` of `resource` each, there is room on the nodes that have the labels `chosen`: on nodes where
-/// its pods may come, held by no pod and promised to no replica of anybody.
-pub fn places(
-    caches: &Caches,
-    record: &WorkloadRecord,
-    chosen: &BTreeMap<String, String>,
-    resource: &GpuResource,
-    count: u32,
-) -> u32 {
-    let of = |map: &BTreeMap<GpuResource, u32>| map.get(resource).copied().unwrap_or(0);
-    let used = caches.usage.by_node(&caches.pods);
-    let mut nodes = caches.nodes.all();
-    nodes.retain(|(_, node)| node.bears(chosen) && may_come(record, node));
-    let free = nodes.iter().map(|((_, name), node)| {
-        let free = of(&node.allocatable).saturating_sub(used.get(name).map_or(0, of));
-        free / count.max(1)
-    });
-    let free = free.fold(0, u32::saturating_add);
-    let workloads = [&caches.deployments, &caches.stateful_sets];
-    let workloads = workloads.into_iter().flat_map(|store| store.all());
-    let promised = workloads
-        .filter(|(_, other)| nodes.iter().any(|(_, node)| may_come(other, node)))
-        .map(|((namespace, _), other)| awaited(caches, &namespace, &other, resource))
-        .fold(0, u32::saturating_add);
-    free.saturating_sub(promised.div_ceil(count.max(1)))
+/// Where room is looked for.
+pub struct Room<'a> {
+    /// What is held and asked for.
+    pub caches: &'a Caches,
+    /// What is about to be asked for.
+    pub promises: &'a Promises,
+    /// Labels of the nodes to look at; none: all.
+    pub nodes: &'a BTreeMap<String, String>,
+    /// The time.
+    pub now: Duration,
 }
 
-/// Whether a new pod of the workload may come to the node.
-fn may_come(record: &WorkloadRecord, node: &NodeRecord) -> bool {
-    let repelled = record.repelled(&node.taints).is_some();
-    node.schedulable && node.bears(&record.node_selector) && !repelled
+impl Room<'_> {
+    /// For how many replicas of `workload`, at `count` of `resource` each, there is room: on nodes where its pods may come, held by no pod
+    /// and promised to no replica of anybody.
+    pub fn places(
+        &self,
+        workload: &Workload,
+        record: &WorkloadRecord,
+        resource: &GpuResource,
+        count: u32,
+    ) -> u32 {
+        let mut nodes = self.caches.nodes.all();
+        nodes.retain(|(_, node)| node.bears(self.nodes) && record.may_come(node));
+        // Before what is free: a pod that is bound in between counts twice, and not never.
+        let promised = self.promised(workload, resource, |other| {
+            nodes.iter().any(|(_, node)| other.may_come(node))
+        });
+        let of = |map: &BTreeMap<GpuResource, u32>| map.get(resource).copied().unwrap_or(0);
+        let used = self.caches.usage.by_node(&self.caches.pods);
+        let free = nodes.iter().map(|((_, name), node)| {
+            let free = of(&node.allocatable).saturating_sub(used.get(name).map_or(0, of));
+            free / count.max(1)
+        });
+        let free = free.fold(0, u32::saturating_add);
+        free.saturating_sub(promised.div_ceil(count.max(1)))
+    }
+
+    /// What the workloads that may come will take, or are about to ask for. A write of one's own that got no answer is tried again: it keeps
+    /// nothing from itself.
+    fn promised(
+        &self,
+        own: &Workload,
+        resource: &GpuResource,
+        comes: impl Fn(&WorkloadRecord) -> bool,
+    ) -> u32 {
+        let mut promised: BTreeMap<Workload, u32> = BTreeMap::new();
+        for due in self.promises.reserved(self.caches, self.now) {
+            if due.workload != *own && due.resource == *resource && comes(&due.record) {
+                promised.insert(due.workload, due.units);
+            }
+        }
+        for kind in [WorkloadKind::Deployment, WorkloadKind::StatefulSet] {
+            for ((namespace, name), other) in self.caches.workloads(kind).all() {
+                if comes(&other) {
+                    let units = awaited(self.caches, &namespace, &other, resource);
+                    let promised = promised.entry((namespace, kind, name)).or_insert(0);
+                    *promised = units.max(*promised);
+                }
+            }
+        }
+        promised.into_values().fold(0, u32::saturating_add)
+    }
 }
 
 /// What replicas of a workload will take of a resource as soon as they can. What keeps a pod out that the scheduler has no node for, or that
@@ -234,6 +269,10 @@ mod tests {
         assert_eq!(end(&stopped("nvidia.com/gpu"), 2, &[]), Ending::Start(2));
     }
 
+    fn named(name: &str) -> Workload {
+        ("n".to_owned(), WorkloadKind::Deployment, name.to_owned())
+    }
+
     /// Places for replicas of one GPU on two nodes with two each, of which one has more labels and taints; another workload wants two.
     fn room(labels: Value, taints: Value, other: &WorkloadRecord, chosen: Value) -> u32 {
         let special = node(labels, json!({ "nvidia.com/gpu": "2" }), taints);
@@ -241,7 +280,13 @@ mod tests {
         let agents = [("stopped", stopped.clone()), ("other", other.clone())];
         let caches = caches(&[("plain", whole(2)), ("special", special)], &agents, &[]);
         let chosen = serde_json::from_value(chosen).unwrap();
-        places(&caches, &stopped, &chosen, &GpuResource::whole(), 1)
+        let room = Room {
+            caches: &caches,
+            promises: &Promises::default(),
+            nodes: &chosen,
+            now: Duration::ZERO,
+        };
+        room.places(&named("stopped"), &stopped, &GpuResource::whole(), 1)
     }
 
     #[test]
@@ -268,15 +313,13 @@ mod tests {
         let stopped = deployment("stopped", 0, json!([]));
         let agents = [("other", deployment("other", 2, json!([])))];
         let caches = caches(&[("gpu", whole(2))], &agents, &[]);
-        let room = || {
-            places(
-                &caches,
-                &stopped,
-                &BTreeMap::new(),
-                &GpuResource::whole(),
-                1,
-            )
+        let room = Room {
+            caches: &caches,
+            promises: &Promises::default(),
+            nodes: &BTreeMap::new(),
+            now: Duration::ZERO,
         };
+        let room = || room.places(&named("stopped"), &stopped, &GpuResource::whole(), 1);
         assert_eq!(room(), 0, "its pods are about to come");
         let key = ("n".to_owned(), "other-0".to_owned());
         let waits = PodRecord {
@@ -294,5 +337,30 @@ mod tests {
         let key = ("n".to_owned(), "other".to_owned());
         caches.deployments.put(key, 2, refused);
         assert_eq!(room(), 2);
+    }
+
+    #[test]
+    fn what_others_have_reserved_is_no_room_and_what_was_reserved_for_oneself_is() {
+        let stopped = deployment("stopped", 0, json!([]));
+        let other = deployment("other", 0, json!([]));
+        let agents = [("stopped", stopped.clone()), ("other", other.clone())];
+        let caches = caches(&[("gpu", whole(2))], &agents, &[]);
+        let promises = Promises::default();
+        let room = Room {
+            caches: &caches,
+            promises: &promises,
+            nodes: &BTreeMap::new(),
+            now: Duration::ZERO,
+        };
+        let room = || room.places(&named("stopped"), &stopped, &GpuResource::whole(), 1);
+        let reserved = promises.reserve_for(named("other"), &other, 1);
+        assert_eq!(room(), 1);
+        let key = ("n".to_owned(), "other".to_owned());
+        caches.deployments.put(key, 2, other.scaled(1));
+        assert_eq!(room(), 1, "not twice");
+        drop(reserved);
+        assert_eq!(room(), 1, "it says so itself now");
+        let _own = promises.reserve_for(named("stopped"), &stopped, 2);
+        assert_eq!(room(), 1);
     }
 }

@@ -13,16 +13,19 @@ mod unreadable;
 
 pub use all::{HandBackError, Returned, hand_back_all, wait_for_no_pods};
 
+use super::backoff::Backoff;
 use super::cache::{Caches, Key, Workload, WorkloadRecord};
 use super::claims::Claims;
 use super::cut::{Raiser, cut};
 use super::ending::wanted;
+use super::promises::Promises;
 use super::request::pointer;
 use super::shared::Shared;
 use super::write::{
     GPU_MANAGER, PODS_MANAGER, REPLICAS_MANAGER, STATUS_MANAGER, WriteError, Writer,
 };
 use crate::api::WorkloadKind;
+use crate::signals::Clock;
 use crate::telemetry::WriteKind;
 use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
 use kube::api::Api;
@@ -30,7 +33,7 @@ use kube::core::ObjectMeta;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Time between two looks for orphans.
 const EVERY: Duration = Duration::from_secs(2);
@@ -41,29 +44,41 @@ pub const PATIENCE: Duration = Duration::from_secs(300);
 
 const MANAGERS: [&str; 4] = [REPLICAS_MANAGER, GPU_MANAGER, PODS_MANAGER, STATUS_MANAGER];
 
-type Orphans = BTreeMap<(WorkloadKind, String, String), u32>;
+/// What a sweep remembers from round to round.
+#[derive(Default)]
+struct Orphans {
+    /// How often they were seen in a row.
+    seen: BTreeMap<(WorkloadKind, String, String), u32>,
+    /// One whose write gets no answer does not keep the others waiting in every round.
+    backoff: Backoff,
+}
 
 /// Looks for orphans until stopped. Nothing is an orphan before the caches are filled and the pools have been listed.
 pub async fn sweep(shared: Arc<Shared>) {
     let mut ticks = tokio::time::interval(EVERY);
-    let mut seen = Orphans::new();
+    let mut orphans = Orphans::default();
     loop {
         tokio::select! {
             () = shared.stop.cancelled() => return,
             _ = ticks.tick() => {}
         }
-        seen = round(&shared, seen).await;
+        let now = shared.clock.now();
+        round(&shared, &mut orphans, now).await;
     }
 }
 
-async fn round(shared: &Shared, mut seen: Orphans) -> Orphans {
+async fn round(shared: &Shared, orphans: &mut Orphans, now: Duration) {
+    let begun = Instant::now();
+    let Orphans { seen, backoff } = orphans;
     let hands = Hands {
         writer: &shared.writer,
         caches: &shared.caches,
         claims: Some(&shared.claims),
+        promises: &shared.promises,
+        clock: shared.clock,
         nodes_hidden: shared.nodes_hidden(),
     };
-    let mut still = Orphans::new();
+    let mut still = BTreeMap::new();
     let ours =
         |namespace: &str| shared.ready_to_decide(namespace) && shared.writer.leads_in(namespace);
     for (kind, (namespace, name), record) in marked(&shared.caches) {
@@ -76,10 +91,15 @@ async fn round(shared: &Shared, mut seen: Orphans) -> Orphans {
         }
         let key = (kind, namespace, name);
         let sightings = seen.remove(&key).unwrap_or(0) + 1;
-        if sightings >= SIGHTINGS {
-            let (namespace, name) = (key.1.as_str(), key.2.as_str());
+        let (kind, namespace, name) = (key.0, key.1.as_str(), key.2.as_str());
+        let who = format!("{kind:?} {namespace}/{name}");
+        if sightings >= SIGHTINGS && !backoff.holds(&who, now) {
             let patient = EVERY * sightings < PATIENCE;
-            match hands.end(namespace, name, &record, patient, claimed).await {
+            let ended = hands.end(namespace, name, &record, patient, claimed).await;
+            if ended.is_ok() {
+                backoff.clear(&who);
+            }
+            match ended {
                 Ok(true) => {
                     tracing::info!(namespace, name, "handed back: no pool names it any more")
                 }
@@ -92,13 +112,19 @@ async fn round(shared: &Shared, mut seen: Orphans) -> Orphans {
                 }
                 Err(error) if error.is_race() => {}
                 Err(error) => {
-                    tracing::warn!(namespace, name, %error, "cannot be handed back now; trying again")
+                    tracing::warn!(namespace, name, %error, "cannot be handed back now; trying again");
+                    // The calls took time: counted from before them the pause could be over already.
+                    backoff.failed(&who, now + begun.elapsed(), error.to_string());
                 }
             }
         }
         still.insert(key, sightings);
     }
-    still
+    backoff.keep(|who| {
+        let mut still = still.keys();
+        still.any(|(kind, namespace, name)| who == format!("{kind:?} {namespace}/{name}"))
+    });
+    *seen = still;
 }
 
 /// Workloads that bear our marks.
@@ -127,6 +153,9 @@ struct Hands<'a> {
     caches: &'a Caches,
     /// Whose turn it is to take what is free; `None` where no pool takes anything.
     claims: Option<&'a Claims>,
+    /// Takes what is reserved for its writes.
+    promises: &'a Promises,
+    clock: Clock,
     /// What is free cannot be known: a cut swap goes back to what it had.
     nodes_hidden: bool,
 }
@@ -169,6 +198,8 @@ impl Hands<'_> {
                 writer: self.writer,
                 caches: self.caches,
                 claims: self.claims,
+                promises: self.promises,
+                clock: self.clock,
                 nodes: &BTreeMap::new(),
                 nodes_hidden: self.nodes_hidden,
             };
@@ -231,7 +262,25 @@ fn give_up(meta: &ObjectMeta) -> Vec<Value> {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use super::super::fixtures::{caches, deployment, shared};
     use super::*;
+
+    #[tokio::test]
+    async fn before_a_workload_that_cannot_be_handed_back_the_sweep_pauses_longer_each_time() {
+        let left = deployment("a", 1, json!([])).scaled(1);
+        let caches = caches(&[], &[("a", left)], &[]);
+        let shared = shared("http://127.0.0.1:1", caches, &[]);
+        let mut orphans = Orphans::default();
+        for (seconds, tried) in [(0, 0), (2, 1), (2, 1), (4, 2), (5, 2), (7, 3), (10, 3)] {
+            round(&shared, &mut orphans, Duration::from_secs(seconds)).await;
+            let times = orphans.backoff.times("Deployment n/a");
+            assert_eq!(times, tried, "after {seconds} s");
+        }
+        let key = ("n".to_owned(), "a".to_owned());
+        shared.caches.deployments.remove(&key);
+        round(&shared, &mut orphans, Duration::from_secs(11)).await;
+        assert_eq!(orphans.backoff.why(), None, "it is gone");
+    }
 
     #[test]
     fn our_entries_and_notes_go_and_all_others_stay() {

@@ -1,6 +1,7 @@
 //! One task a pool: started when the pool appears, told when it changes, ended when it goes. A panic or a hostile pool disturbs no other.
 
 use super::cache::{Key, key};
+use super::claims::may_write;
 use super::reconcile::{Current, Tick, reconcile};
 use super::shared::Shared;
 use crate::api::AgentPool;
@@ -39,7 +40,9 @@ impl Pools {
             self.remove(shared, &key.0, &key.1);
         }
         let claims_change = self.objects.get(&key).is_none_or(|old| {
-            old.spec.agents != pool.spec.agents || old.spec.devices != pool.spec.devices
+            old.spec.agents != pool.spec.agents
+                || old.spec.devices != pool.spec.devices
+                || may_write(old) != may_write(&pool)
         }) | self.unreadable.remove(&key);
         self.objects.insert(key.clone(), pool.clone());
         if claims_change {

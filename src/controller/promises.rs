@@ -5,28 +5,27 @@
 //! have: what somebody writes into a workload of their own holds nobody off.
 
 mod due;
+mod open;
 mod patience;
+mod promised;
 
-use super::cache::{Caches, NodeRecord, WorkloadRecord};
+pub use due::Due;
+pub use promised::{Owed, Promised};
+
+use super::cache::{Caches, WorkloadRecord};
 use super::claims::{Claim, Claims, Held, Workload};
-use super::observe::{AgentView, View};
+use super::observe::View;
 use crate::api::ValidPool;
-use crate::sharing::{HoldReason, Plan, Step};
+use crate::sharing::Step;
 use crate::units::GpuResource;
-use due::Due;
+use open::Open;
 use patience::Patience;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-/// Replicas by size, by resource.
-pub type Sizes = BTreeMap<GpuResource, BTreeMap<u32, u64>>;
-
 /// A write without an answer may have been carried out: so long it is taken as if it were. The watches tell within moments.
 const UNSURE: Duration = Duration::from_secs(10);
-
-/// So many of those to whom something is promised are named.
-const MOST_NAMED: usize = 3;
 
 /// How many of a resource the workload's replicas ask for beyond those that its bound pods have.
 pub fn outstanding(
@@ -43,62 +42,6 @@ pub fn outstanding(
     record.replicas.saturating_mul(each).saturating_sub(bound)
 }
 
-/// What is promised to others than a pool, and to whom.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub struct Promised {
-    /// How much.
-    pub sizes: Sizes,
-    /// To whom how many units are promised, by resource.
-    to: BTreeMap<GpuResource, Vec<(u32, String)>>,
-}
-
-impl Promised {
-    /// Nothing is promised to anybody.
-    pub fn is_empty(&self) -> bool {
-        self.sizes.is_empty()
-    }
-
-    fn add(&mut self, due: &Due, units: u32) {
-        let sizes = self.sizes.entry(due.resource.clone()).or_default();
-        *sizes.entry(due.size).or_insert(0) += u64::from(units.div_ceil(due.size.max(1)));
-        let to = self.to.entry(due.resource.clone()).or_default();
-        to.push((units, due.name()));
-    }
-
-    /// Says in the holds of a plan that was made with these promises who is to get what its agents wait for.
-    pub fn explain(&self, plan: &mut Plan) {
-        for hold in plan.holds.iter_mut().flatten() {
-            let waits = [
-                HoldReason::WaitingForCapacity,
-                HoldReason::SwapNeedsDowntime,
-            ];
-            if !waits.contains(&hold.reason) {
-                continue;
-            }
-            let words: Vec<&str> = hold.message.split([' ', ',', ';', ':']).collect();
-            let resources = self.to.keys();
-            let resources = resources.filter(|resource| words.contains(&resource.as_str()));
-            let named: Vec<String> = resources.filter_map(|r| self.named(r)).collect();
-            if !named.is_empty() {
-                let named = named.join(", ");
-                hold.message = format!("{}; promised to others: {named}", hold.message);
-            }
-        }
-    }
-
-    fn named(&self, resource: &GpuResource) -> Option<String> {
-        let mut to: Vec<&(u32, String)> = self.to.get(resource)?.iter().collect();
-        to.sort_by(|a, b| b.0.cmp(&a.0).then_with(|| a.1.cmp(&b.1)));
-        let more = to.len().saturating_sub(MOST_NAMED);
-        let said = to.iter().take(MOST_NAMED);
-        let mut said: Vec<String> = said
-            .map(|(units, name)| format!("{units} {resource} to {name}"))
-            .collect();
-        said.extend((more > 0).then(|| format!("and to {more} more")));
-        Some(said.join(", "))
-    }
-}
-
 /// What is promised in the whole cluster.
 #[derive(Debug, Default)]
 pub struct Promises {
@@ -110,6 +53,8 @@ struct Known {
     /// What is due, and the state of the caches that it was counted from.
     counted: Option<([u64; 4], Arc<Vec<Due>>)>,
     patience: BTreeMap<(Workload, GpuResource), Patience>,
+    /// Workloads with our marks that no pool named at the first look: what a pool left before is known to nobody.
+    before: Option<BTreeSet<Workload>>,
     /// What pools have said in their turn that they take, until their writes are answered.
     reserved: BTreeMap<Workload, Reserve>,
 }
@@ -198,7 +143,31 @@ impl Promises {
         }
     }
 
-    /// What is promised to others on the nodes that a pool uses.
+    /// Promises what a workload asks for with so many replicas, until that is written.
+    pub fn reserve_for(
+        &self,
+        workload: Workload,
+        record: &WorkloadRecord,
+        replicas: u32,
+    ) -> Reserved<'_> {
+        let reserve = Reserve {
+            sizes: due::sizes(record),
+            replicas,
+            until: None,
+        };
+        self.lock().reserved.insert(workload.clone(), reserve);
+        Reserved {
+            promises: self,
+            workloads: vec![workload],
+        }
+    }
+
+    /// What is about to be written, whoever writes it.
+    pub fn reserved(&self, caches: &Caches, now: Duration) -> Vec<Due> {
+        self.lock().reservations(caches, &Held::new(), now)
+    }
+
+    /// What is promised to others than a pool.
     pub fn to_others(
         &self,
         pool: &ValidPool,
@@ -206,28 +175,24 @@ impl Promises {
         caches: &Caches,
         claims: &Claims,
         now: Duration,
-    ) -> Promised {
-        let mut promised = Promised::default();
+    ) -> Owed {
         if view.nodes.is_empty() {
-            return promised;
+            return Owed::default();
         }
         let mut known = self.lock();
         let dues = known.dues(caches, claims);
-        let reserved = known.reservations(caches, claims, now);
-        let open = Open::of(caches);
         let held = claims.held();
+        let reserved = known.reservations(caches, &held, now);
+        let open = Open::of(caches);
         let stopped = stopped(pool, view, &held);
         let theirs = |due: &&Due| {
             let claim = due.claim.as_ref();
-            // Of pools that have agents to bring up again the oldest goes first, or each would wait for the others.
+            // Of pools that have agents to bring up again on the same resource the oldest goes first, or each would wait for the others.
             let first = |ours: &Claim| claim.is_none_or(|theirs| ours.is_older(theirs));
-            if due.cut && stopped.is_some_and(first) {
+            if due.cut && stopped.get(&due.resource).is_some_and(|ours| first(ours)) {
                 return false;
             }
-            let all = BTreeMap::new();
-            let selector = claim.map_or(&all, |claim| &*claim.nodes);
             claim.is_none_or(|claim| claim.uid() != pool.uid)
-                && view.nodes.iter().any(|(_, node)| node.bears(selector))
         };
         let key = |due: &Due| (due.workload.clone(), due.resource.clone());
         let mut written = BTreeMap::new();
@@ -240,17 +205,18 @@ impl Promises {
                 written.insert(key(due), patience.of(due, open.takes(due), now));
             }
         }
-        for due in reserved.iter().filter(theirs) {
-            let units = written.remove(&key(due)).unwrap_or(0).max(due.units);
-            promised.add(due, units);
+        let mut owed = Vec::new();
+        for due in reserved.into_iter().filter(|due| theirs(&due)) {
+            let units = written.remove(&key(&due)).unwrap_or(0).max(due.units);
+            owed.push((due, units));
         }
         for due in dues.iter() {
             match written.get(&key(due)) {
-                Some(units) if *units > 0 => promised.add(due, *units),
+                Some(units) if *units > 0 => owed.push((due.clone(), *units)),
                 _ => {}
             }
         }
-        promised
+        Owed(owed)
     }
 }
 
@@ -266,25 +232,33 @@ impl Known {
         if let Some((_, dues)) = self.counted.as_ref().filter(|(then, _)| *then == at) {
             return dues.clone();
         }
-        let dues = Arc::new(due::all(caches, claims));
+        let first = || due::unclaimed(caches, claims);
+        let before = self.before.get_or_insert_with(first);
+        let record =
+            |(namespace, kind, name): &Workload| caches.workloads(*kind).get(namespace, name);
+        before.retain(|workload| record(workload).is_some_and(|record| due::is_written(&record)));
+        claims.keep_left(|workload| record(workload).is_some());
+        let dues = Arc::new(due::all(caches, claims, before));
         let is_due: BTreeSet<(&Workload, &GpuResource)> =
             dues.iter().map(|d| (&d.workload, &d.resource)).collect();
         self.patience.retain(|(workload, resource), patience| {
-            if !is_due.contains(&(workload, resource)) {
-                patience.rest();
-            }
             let (namespace, kind, name) = workload;
-            caches.workloads(*kind).get(namespace, name).is_some()
+            let Some(record) = caches.workloads(*kind).get(namespace, name) else {
+                return false;
+            };
+            if !is_due.contains(&(workload, resource)) {
+                patience.rest(due::held(caches, workload, &record, resource, false).bound);
+            }
+            true
         });
         self.counted = Some((at, dues.clone()));
         dues
     }
 
     /// What pools are about to write.
-    fn reservations(&mut self, caches: &Caches, claims: &Claims, now: Duration) -> Vec<Due> {
+    fn reservations(&mut self, caches: &Caches, held: &Held, now: Duration) -> Vec<Due> {
         self.reserved
             .retain(|_, reserve| reserve.until.is_none_or(|until| now < until));
-        let held = claims.held();
         let mut dues = Vec::new();
         for (workload, reserve) in &self.reserved {
             let (namespace, kind, name) = workload;
@@ -297,12 +271,14 @@ impl Known {
                 if units > 0 {
                     dues.push(Due {
                         workload: workload.clone(),
+                        record: record.clone(),
                         claim: held.get(workload).cloned(),
                         resource: resource.clone(),
                         size: *size,
                         bound,
                         units,
                         unschedulable: 0,
+                        waits: false,
                         cut: false,
                         ours: true,
                     });
@@ -313,48 +289,20 @@ impl Known {
     }
 }
 
-/// The pool's claim on an agent of its own that a swap has stopped.
-fn stopped<'a>(pool: &ValidPool, view: &View, held: &'a Held) -> Option<&'a Claim> {
-    let agents = pool.agents.iter().zip(&view.agents);
-    let is_stopped = |view: &AgentView| view.workload.as_deref().and_then(due::stopped).is_some();
-    let mut stopped = agents.filter(|(_, view)| is_stopped(view));
-    stopped.find_map(|(agent, _)| {
+/// What agents of the pool's own that a swap has stopped may come up on, with its claim on them.
+fn stopped<'a>(pool: &ValidPool, view: &View, held: &'a Held) -> BTreeMap<GpuResource, &'a Claim> {
+    let mut stopped = BTreeMap::new();
+    for (agent, view) in pool.agents.iter().zip(&view.agents) {
         let workload = (pool.namespace.clone(), agent.kind, agent.workload.clone());
-        held.get(&workload).filter(|claim| claim.uid() == pool.uid)
-    })
-}
-
-/// What is free on the nodes that take pods.
-struct Open(Vec<(Arc<NodeRecord>, BTreeMap<GpuResource, u32>)>);
-
-impl Open {
-    fn of(caches: &Caches) -> Self {
-        let used = caches.usage.by_node(&caches.pods);
-        let free = |(name, node): (String, Arc<NodeRecord>)| {
-            let of = |resource: &GpuResource| {
-                let used = used.get(&name).and_then(|used| used.get(resource));
-                used.copied().unwrap_or(0)
-            };
-            let left = node.allocatable.iter();
-            let left = left
-                .map(|(resource, n)| (resource.clone(), n.saturating_sub(of(resource))))
-                .collect();
-            (node, left)
-        };
-        let nodes = caches.nodes.all().into_iter();
-        let nodes = nodes.filter(|(_, node)| node.schedulable);
-        Self(nodes.map(|((_, name), node)| free((name, node))).collect())
+        let claim = held.get(&workload).filter(|claim| claim.uid() == pool.uid);
+        let restore = view.workload.as_deref().and_then(due::stopped);
+        if let (Some(claim), Some(restore)) = (claim, restore) {
+            let sides = [restore.from, restore.to].into_iter();
+            let sides = sides.filter_map(|side| GpuResource::parse(&side).ok());
+            stopped.extend(sides.map(|side| (side, claim)));
+        }
     }
-
-    /// Whether a replica of what is due could be bound now.
-    fn takes(&self, due: &Due) -> bool {
-        let all = BTreeMap::new();
-        let selector = due.claim.as_ref().map_or(&all, |claim| &*claim.nodes);
-        self.0.iter().any(|(node, free)| {
-            let free = free.get(&due.resource).copied().unwrap_or(0);
-            node.bears(selector) && free >= due.size
-        })
-    }
+    stopped
 }
 
 #[cfg(test)]

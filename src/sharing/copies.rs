@@ -232,5 +232,9 @@ fn hold(
     } else {
         (HoldReason::WithinTolerance, numbers)
     };
-    Some(Hold { reason, message })
+    Some(Hold {
+        reason,
+        message,
+        resources: Vec::new(),
+    })
 }

@@ -71,6 +71,7 @@ fn hold(
                 MilliGpus(share),
                 larger.resource
             ),
+            resources: Vec::new(),
         });
     }
     let tolerated = hysteresis::tolerated(&market.shape.behavior, share);
@@ -109,7 +110,11 @@ fn hold(
     } else {
         return None;
     };
-    Some(Hold { reason, message })
+    Some(Hold {
+        reason,
+        message,
+        resources: Vec::new(),
+    })
 }
 
 /// Says which swaps are not made because they would stop an agent for a moment; `stopping` is what would be decided if that
@@ -135,6 +140,7 @@ pub(super) fn stops(cases: &[Case], stopping: Vec<Option<Quantum>>, decided: &mu
                 quantum.replicas,
                 quantum.resource
             ),
+            resources: vec![quantum.resource],
         });
     }
 }

@@ -140,7 +140,22 @@ fn in_disruption(ground: &Ground<'_>, i: usize) -> bool {
 impl Planner<'_> {
     /// Says why a change of agent `i` is not made now.
     pub fn hold(&mut self, i: usize, reason: HoldReason, message: String) {
-        self.plan.holds[i] = Some(Hold { reason, message });
+        self.wait(i, reason, &[], message);
+    }
+
+    /// The same, where it is not made before one of these resources is free.
+    pub fn wait(
+        &mut self,
+        i: usize,
+        reason: HoldReason,
+        resources: &[&GpuResource],
+        message: String,
+    ) {
+        self.plan.holds[i] = Some(Hold {
+            reason,
+            message,
+            resources: resources.iter().copied().cloned().collect(),
+        });
     }
 
     /// Whether agent `i` may begin a change that takes something from it; counts it when it may.
@@ -259,7 +274,8 @@ impl Planner<'_> {
                 "{what} of {} {} each: room for {places} more now",
                 quantum.count, quantum.resource
             );
-            self.hold(i, HoldReason::WaitingForCapacity, message);
+            let reason = HoldReason::WaitingForCapacity;
+            self.wait(i, reason, &[&quantum.resource], message);
         }
     }
 }

@@ -96,7 +96,7 @@ impl Planner<'_> {
         {
             // What it had must stay free for the agent that is to make room.
             let message = format!("stopped until {to} is free, which others are to leave");
-            return self.hold(i, HoldReason::WaitingForCapacity, message);
+            return self.wait(i, HoldReason::WaitingForCapacity, &[&to], message);
         }
         let mut choices: Vec<(GpuResource, u32)> = Vec::new();
         if let Some(quantum) = &decided {
@@ -112,7 +112,8 @@ impl Planner<'_> {
                     .map(|r| (r, replicas.max(1))),
             );
         }
-        for (resource, replicas) in choices {
+        for (resource, replicas) in &choices {
+            let (resource, replicas) = (resource.clone(), *replicas);
             let template = BTreeMap::from([(resource.clone(), count)]);
             let places = self.ledger.take(i, &resource, count, u64::from(replicas));
             if places == 0 {
@@ -135,7 +136,10 @@ impl Planner<'_> {
             "stopped between {} and {}: neither is free now",
             restore.from, restore.to
         );
-        self.hold(i, HoldReason::WaitingForCapacity, message);
+        let mut resources: Vec<&GpuResource> = choices.iter().map(|(r, _)| r).collect();
+        resources.sort();
+        resources.dedup();
+        self.wait(i, HoldReason::WaitingForCapacity, &resources, message);
     }
 
     /// Whether another agent is to give up some of `resource`, or pods that hold it are on their way out.

@@ -91,7 +91,8 @@ impl Planner<'_> {
                 self.units(*i, quantum.count),
                 quantum.resource
             );
-            self.hold(*i, HoldReason::WaitingForCapacity, message);
+            let reason = HoldReason::WaitingForCapacity;
+            self.wait(*i, reason, &[&quantum.resource], message);
         }
         if stuck.is_empty() {
             return;
@@ -107,7 +108,8 @@ impl Planner<'_> {
                 let message = format!(
                     "{numbers}, and none will be; set disruption.allowDowntime to let the least important agent of the circle stop for a moment"
                 );
-                self.hold(*i, HoldReason::SwapNeedsDowntime, message);
+                let reason = HoldReason::SwapNeedsDowntime;
+                self.wait(*i, reason, &[&quantum.resource], message);
             } else if chosen == Some(*i) {
                 self.plan.unfinished = true;
                 if self.may_disrupt(*i, &what)
@@ -125,7 +127,8 @@ impl Planner<'_> {
                 }
             } else {
                 self.plan.unfinished |= chosen.is_some();
-                self.hold(*i, HoldReason::WaitingForCapacity, numbers);
+                let reason = HoldReason::WaitingForCapacity;
+                self.wait(*i, reason, &[&quantum.resource], numbers);
             }
         }
     }

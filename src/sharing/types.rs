@@ -315,6 +315,8 @@ pub enum HoldReason {
     WaitingForCapacity,
     /// Waits until another copy on time-sliced GPUs is ready or gone: an engine that starts measures the free memory of the whole GPU.
     WaitingForStart,
+    /// Waits after a write that got no answer: what it may have taken is taken by nobody else meanwhile.
+    WaitingForAnswer,
     /// Waits for the agent's own rollout or scaling to finish.
     WaitingForRollout,
     /// As many agents as permitted are in a disruptive change already.
@@ -339,6 +341,7 @@ impl HoldReason {
             Self::Stabilizing => "Stabilizing",
             Self::WaitingForCapacity => "WaitingForCapacity",
             Self::WaitingForStart => "WaitingForStart",
+            Self::WaitingForAnswer => "WaitingForAnswer",
             Self::WaitingForRollout => "WaitingForRollout",
             Self::DisruptionLimit => "DisruptionLimit",
             Self::SwapNeedsDowntime => "SwapNeedsDowntime",
@@ -358,6 +361,9 @@ pub struct Hold {
     pub reason: HoldReason,
     /// The numbers, for people.
     pub message: String,
+    /// GPU resources that are to become free first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub resources: Vec<GpuResource>,
 }
 
 /// What is to be done now, and what each agent is to end up with.

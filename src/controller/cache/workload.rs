@@ -1,4 +1,6 @@
-use super::{Controller, Filed, PodRecord, Record, TaintRecord, TolerationRecord, gpu_resources};
+use super::{
+    Controller, Filed, NodeRecord, PodRecord, Record, TaintRecord, TolerationRecord, gpu_resources,
+};
 use crate::api::WorkloadKind;
 use crate::controller::write::{GPU_MANAGER, REPLICAS_MANAGER};
 use crate::units::GpuResource;
@@ -317,6 +319,12 @@ impl WorkloadRecord {
             (Controller::StatefulSet(uid), WorkloadKind::StatefulSet) => **uid == *self.uid,
             _ => false,
         }
+    }
+
+    /// Whether a new pod of it may come to the node.
+    pub fn may_come(&self, node: &NodeRecord) -> bool {
+        let repelled = self.repelled(&node.taints).is_some();
+        node.schedulable && node.bears(&self.node_selector) && !repelled
     }
 
     /// The first taint that its pods do not tolerate.

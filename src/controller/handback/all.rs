@@ -2,7 +2,9 @@ use super::{Hands, marked};
 use crate::controller::cache::{Caches, Record, Store, key, version};
 use crate::controller::config::Scope;
 use crate::controller::cut::cut;
+use crate::controller::promises::Promises;
 use crate::controller::write::{WriteError, Writer};
+use crate::signals::Clock;
 use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
 use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::Resource;
@@ -67,6 +69,8 @@ pub async fn hand_back_all(writer: &Writer, scope: &Scope) -> Result<Returned, H
     let begun = Instant::now();
     let mut returned = Returned::default();
     let mut given_up = BTreeSet::new();
+    // What got no answer in one round is left alone in the next.
+    let (promises, clock) = (Promises::default(), Clock::start());
     loop {
         let patient = begun.elapsed() < PATIENCE;
         let caches = Caches::default();
@@ -75,6 +79,8 @@ pub async fn hand_back_all(writer: &Writer, scope: &Scope) -> Result<Returned, H
             writer,
             caches: &caches,
             claims: None,
+            promises: &promises,
+            clock,
             nodes_hidden,
         };
         let mut left = 0;

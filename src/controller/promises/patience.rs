@@ -9,6 +9,11 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 /// So long where the scheduler says of the pods that no node can take them. It tries again within ten seconds when something becomes free.
 pub const REFUSED: Duration = Duration::from_secs(15);
 
+/// So long a pod that is not ready excuses a controller that creates one after the other: what a Deployment takes as no progress
+/// (`progressDeadlineSeconds`, <https://kubernetes.io/docs/concepts/workloads/controllers/deployment/>). One that never gets ready would keep
+/// a place for the next one for ever.
+const STARTING: Duration = Duration::from_secs(600);
+
 /// What is known of the promise of one resource to one workload.
 #[derive(Debug, Default)]
 pub struct Patience {
@@ -21,21 +26,26 @@ pub struct Patience {
     open: Duration,
     /// When it was looked at last, if it could be kept then.
     since: Option<Duration>,
+    /// Since when the controller waits for a pod to become ready.
+    waits: Option<Duration>,
 }
 
 impl Patience {
     /// How much of what is due holds others off now. `open`: it could be kept now.
     pub fn of(&mut self, due: &Due, open: bool, now: Duration) -> u32 {
-        if due.bound > self.bound {
-            self.open = Duration::ZERO;
-            self.since = None;
-        }
-        self.bound = due.bound;
+        self.count(due.bound);
         self.units = match due.ours {
             true => due.units,
             false => self.units.min(due.units),
         };
-        if open {
+        let excused = due.waits && {
+            let since = *self.waits.get_or_insert(now);
+            now.saturating_sub(since) < STARTING
+        };
+        if !due.waits {
+            self.waits = None;
+        }
+        if open && !excused {
             let before = self.since.replace(now).unwrap_or(now);
             self.open = self.open.saturating_add(now.saturating_sub(before));
         } else {
@@ -51,9 +61,21 @@ impl Patience {
         }
     }
 
-    /// Nothing is due now.
-    pub fn rest(&mut self) {
+    /// Nothing is due now, and its pods have so much: perhaps because the promise was kept.
+    pub fn rest(&mut self, bound: u32) {
+        self.count(bound);
         self.since = None;
+        self.waits = None;
         self.units = 0;
+    }
+
+    /// Counts what the pods have: a promise of which a part was kept is believed anew.
+    fn count(&mut self, bound: u32) {
+        if bound > self.bound {
+            self.open = Duration::ZERO;
+            self.since = None;
+            self.waits = None;
+        }
+        self.bound = bound;
     }
 }

@@ -1,19 +1,28 @@
 #![allow(clippy::unwrap_used)]
 
-use super::super::fixtures::{NAMESPACE, caches, deployment, node, object, pod, pool, whole};
+use super::super::cache::{NodeRecord, PodRecord};
+use super::super::fixtures::{NAMESPACE, caches, deployment, node, object, pod, pool};
 use super::super::observe::view;
+use super::promised::Sizes;
 use super::*;
 use crate::api::{AgentPool, WorkloadKind, annotations};
-use crate::sharing::Hold;
+use crate::sharing::{Hold, HoldReason, Plan};
 use jiff::Timestamp;
 use serde_json::json;
 
 const SMALL: &str = "nvidia.com/mig-2g.20gb";
+const SHARED: &str = "nvidia.com/gpu.shared";
 const LARGE: &str = "nvidia.com/mig-3g.40gb";
 
 /// A Deployment whose replicas the operator has set.
 fn written(name: &str, replicas: u32) -> WorkloadRecord {
     deployment(name, 1, json!([])).scaled(replicas)
+}
+
+/// A node with eight GPUs, and so many instances of two sizes.
+fn eight() -> NodeRecord {
+    let gpus = json!({ "nvidia.com/gpu": "8", SMALL: "4", LARGE: "4" });
+    node(json!({}), gpus, json!([]))
 }
 
 /// A cluster as the pool `ours`, with the agent `a`, finds it.
@@ -34,7 +43,7 @@ impl World {
         let own = object("ours", "WholeGPU", &["a"]);
         let world = Self {
             ours: pool("ours", "WholeGPU", &["a"]),
-            caches: caches(&[("gpu", whole(8))], workloads, pods),
+            caches: caches(&[("gpu", eight())], workloads, pods),
             claims: Claims::default(),
             promises: Promises::default(),
         };
@@ -49,9 +58,10 @@ impl World {
 
     fn promised(&self, seconds: u64) -> Promised {
         let view = view(&self.ours, &self.caches, &self.claims);
-        let now = Duration::from_secs(seconds);
-        self.promises
-            .to_others(&self.ours, &view, &self.caches, &self.claims, now)
+        let (promises, now) = (&self.promises, Duration::from_secs(seconds));
+        let owed = promises.to_others(&self.ours, &view, &self.caches, &self.claims, now);
+        let seen = view.observed(&self.ours, &self.caches, |_| None);
+        owed.on(&view, &seen.nodes)
     }
 
     /// Whole GPUs that are promised to others.
@@ -66,10 +76,20 @@ impl World {
         self.caches.deployments.put(key, version, record);
     }
 
-    fn pod(&self, name: &str, record: crate::controller::cache::PodRecord) {
+    fn pod(&self, name: &str, record: PodRecord) {
         let key = (NAMESPACE.to_owned(), name.to_owned());
         let version = self.caches.pods.changes() + 10;
         self.caches.pods.put(key, version, record);
+    }
+
+    fn gone(&self, pod: &str) {
+        let key = (NAMESPACE.to_owned(), pod.to_owned());
+        self.caches.pods.remove(&key);
+    }
+
+    fn node(&self, name: &str, record: NodeRecord) {
+        let key = (String::new(), name.to_owned());
+        self.caches.nodes.put(key, 1, record);
     }
 }
 
@@ -131,8 +151,166 @@ fn a_promise_for_which_nothing_is_free_waits_for_as_long_as_it_takes() {
         world.pod(&format!("x-{i}"), pod);
     }
     for seconds in [0, 100, 1000] {
-        assert_eq!(world.gpus(seconds), 2);
+        assert_eq!(world.gpus(seconds), 0, "there is nothing to leave alone");
     }
+    world.gone("x-0");
+    assert_eq!(world.gpus(1001), 1, "the first that becomes free is its");
+    world.gone("x-1");
+    world.gone("x-2");
+    assert_eq!(world.gpus(1002), 2);
+}
+
+#[test]
+fn what_can_only_be_kept_on_full_nodes_keeps_nobody_from_what_is_free_elsewhere() {
+    let mut zoned = theirs();
+    let label = ("zone".to_owned(), "b".to_owned());
+    zoned.spec.devices[0].node_selector = [label].into();
+    let world = World::new(&[&zoned], &[("b", written("b", 3))], &[]);
+    let labels = json!({ "zone": "b" });
+    world.node(
+        "full",
+        node(labels, json!({ "nvidia.com/gpu": "3" }), json!([])),
+    );
+    for i in 0..3 {
+        world.pod(&format!("x-{i}"), pod("x", "full"));
+    }
+    for seconds in [0, 100, 100_000] {
+        assert_eq!(world.gpus(seconds), 0, "after {seconds} s");
+    }
+    world.gone("x-0");
+    assert_eq!(world.gpus(100_001), 1, "that one is promised");
+}
+
+#[test]
+fn nodes_where_the_pods_of_a_workload_may_not_come_are_not_promised_to_it() {
+    let promised = |zone: &str| {
+        let mut record = written("b", 3);
+        record.node_selector = [("zone".to_owned(), zone.to_owned())].into();
+        let world = World::new(&[&theirs()], &[("b", record)], &[]);
+        let taint = json!([{ "key": "team", "value": "x", "effect": "NoSchedule" }]);
+        let gpus = |n: u32| json!({ "nvidia.com/gpu": n.to_string() });
+        let labels = json!({ "zone": "b" });
+        world.node("tainted", node(labels.clone(), gpus(2), taint));
+        world.node("b", node(labels, gpus(1), json!([])));
+        world.gpus(0)
+    };
+    assert_eq!((promised("b"), promised("c")), (1, 0));
+}
+
+/// A StatefulSet that creates a pod when those before it are ready, in a pool, with its first pod on a node.
+fn ordered(replicas: u32) -> World {
+    let mut pool = theirs();
+    pool.spec.agents[0].workload_ref.kind = WorkloadKind::StatefulSet;
+    let world = World::new(&[&pool], &[], &[("b", "gpu")]);
+    let record = WorkloadRecord {
+        kind: WorkloadKind::StatefulSet,
+        update_revision: Some("b-1".to_owned()),
+        ..written("b", replicas)
+    };
+    let key = (NAMESPACE.to_owned(), "b".to_owned());
+    world.caches.stateful_sets.put(key, 1, record);
+    world
+}
+
+#[test]
+fn while_a_stateful_set_waits_for_a_pod_that_loads_the_next_ones_place_is_kept() {
+    let world = ordered(2);
+    for seconds in (0..480).step_by(10) {
+        assert_eq!(world.gpus(seconds), 1, "after {seconds} s");
+    }
+    let ready = PodRecord {
+        ready: true,
+        ..pod("b", "gpu")
+    };
+    world.pod("b-0", ready);
+    for seconds in [490, 500, 549] {
+        assert_eq!(world.gpus(seconds), 1, "its controller may create it now");
+    }
+    assert_eq!(world.gpus(550), 0, "and does not");
+}
+
+#[test]
+fn a_pod_that_never_gets_ready_keeps_no_place_for_the_next_one_for_ever() {
+    let world = ordered(2);
+    for seconds in (0..=600).step_by(10) {
+        assert_eq!(world.gpus(seconds), 1, "after {seconds} s");
+    }
+    assert_eq!(world.gpus(659), 1);
+    assert_eq!(world.gpus(661), 0);
+    world.pod("b-1", pod("b", "gpu"));
+    assert_eq!(world.gpus(662), 0, "all are bound");
+}
+
+#[test]
+fn a_pod_that_the_scheduler_refuses_is_not_one_that_its_stateful_set_waits_to_create() {
+    let world = ordered(2);
+    let mut stuck = pod("b", "gpu");
+    stuck.node = None;
+    stuck.unschedulable_since = Some(Timestamp::UNIX_EPOCH);
+    world.pod("b-1", stuck);
+    assert_eq!((world.gpus(0), world.gpus(15)), (1, 0));
+}
+
+#[test]
+fn promises_that_are_kept_one_after_the_other_use_up_no_patience() {
+    let world = World::new(&[&theirs()], &[("b", written("b", 1))], &[]);
+    world.pod("b-0", pod("b", "gpu"));
+    for round in 0..10 {
+        let (start, version) = (round * 100, 2 * round + 2);
+        world.put("b", version, written("b", 2));
+        assert_eq!(world.gpus(start), 1, "round {round}");
+        assert_eq!(world.gpus(start + 20), 1, "round {round}");
+        world.pod("b-1", pod("b", "gpu"));
+        assert_eq!(world.gpus(start + 21), 0, "it was kept");
+        world.put("b", version + 1, written("b", 1));
+        world.gone("b-1");
+        assert_eq!(world.gpus(start + 50), 0);
+    }
+}
+
+#[test]
+fn a_replacement_for_a_pod_that_is_lost_is_promised_beyond_the_agents_maximum() {
+    let promised = |there: u32| {
+        let world = World::new(&[&theirs()], &[("b", written("b", 9))], &[("b", "gpu"); 7]);
+        let labels = json!({ "nvidia.com/gpu.present": "true" });
+        let gpus = json!({ "nvidia.com/gpu": there.to_string() });
+        world.node("other", node(labels, gpus, json!([])));
+        world.pod("b-7", pod("b", "other"));
+        world.gpus(0)
+    };
+    assert_eq!(promised(0), 1, "its GPU is gone");
+    assert_eq!(promised(1), 0, "it has what it asks for");
+}
+
+#[test]
+fn what_was_never_a_pools_is_promised_nothing_whoevers_name_it_bears() {
+    let world = World::new(&[], &[], &[]);
+    assert!(world.promised(0).sizes.is_empty());
+    let mut forged = cut("x");
+    let note = json!({ "replicas": 1_000_000, "from": LARGE, "to": SMALL, "toReplicas": 1 });
+    forged
+        .notes
+        .insert(annotations::RESTORE.to_owned(), note.to_string());
+    world.put("x", 1, forged);
+    world.put("y", 1, written("y", 1000));
+    assert!(
+        world.promised(1).sizes.is_empty(),
+        "{:?}",
+        world.promised(1)
+    );
+}
+
+#[test]
+fn what_a_pool_has_left_is_promised_no_more_than_it_could_have() {
+    let mut small = theirs();
+    small.spec.agents[0].replicas.max = 3;
+    let world = World::new(&[&small], &[], &[]);
+    assert!(world.promised(0).sizes.is_empty());
+    world.put("b", 1, written("b", 1000));
+    assert_eq!(world.gpus(1), 3);
+    let own = object("ours", "WholeGPU", &["a"]);
+    world.claims.replace([&own].into_iter(), &BTreeSet::new());
+    assert_eq!(world.gpus(2), 3);
 }
 
 #[test]
@@ -182,7 +360,10 @@ fn both_sides_of_a_swap_that_was_cut_are_promised_whatever_the_mode_of_its_pool(
     let mut forged = cut("b");
     forged.marked = false;
     let forged = World::new(&[&theirs()], &[("b", forged)], &[]);
-    assert!(forged.promised(0).is_empty(), "anybody may write a note");
+    assert!(
+        forged.promised(0).sizes.is_empty(),
+        "anybody may write a note"
+    );
     // While a pod of it holds the large instance still, that is not free anyhow.
     let mut leaving = pod("b", "gpu");
     leaving.deleting = true;
@@ -202,8 +383,21 @@ fn of_pools_whose_agents_a_swap_has_stopped_the_oldest_is_not_held_off_by_the_ot
         let workloads = [("a", cut("a")), ("b", cut("b"))];
         World::new(&[&pool], &workloads, &[])
     };
-    assert!(world("younger").promised(0).is_empty());
-    assert!(!world("elder").promised(0).is_empty());
+    assert!(world("younger").promised(0).sizes.is_empty());
+    assert!(!world("elder").promised(0).sizes.is_empty());
+}
+
+#[test]
+fn the_oldest_leaves_alone_what_its_own_stopped_agents_cannot_come_up_on() {
+    let pool = object("younger", "WholeGPU", &["b"]);
+    let mut other = cut("b");
+    let note = json!({ "replicas": 2, "from": "nvidia.com/gpu", "to": SMALL, "toReplicas": 2 });
+    other
+        .notes
+        .insert(annotations::RESTORE.to_owned(), note.to_string());
+    let world = World::new(&[&pool], &[("a", cut("a")), ("b", other)], &[]);
+    let whole = [(GpuResource::whole(), [(1, 2)].into())];
+    assert_eq!(world.promised(0).sizes, whole.into());
 }
 
 #[test]
@@ -224,7 +418,7 @@ fn a_workload_that_no_pool_names_any_more_counts_for_as_long_as_it_bears_our_mar
     forged.marked = false;
     let unmarked = deployment("y", 1000, json!([]));
     let others = World::new(&[], &[("x", forged), ("y", unmarked)], &[]);
-    assert!(others.promised(0).is_empty());
+    assert!(others.promised(0).sizes.is_empty());
 }
 
 #[test]
@@ -279,15 +473,19 @@ fn a_retarget_promises_the_new_resource_to_every_replica() {
 #[test]
 fn a_hold_says_to_whom_what_is_waited_for_is_promised() {
     let world = World::new(&[&theirs()], &[("b", written("b", 2))], &[]);
-    let hold = |reason, message: &str| {
-        let message = message.to_owned();
-        Some(Hold { reason, message })
+    let hold = |reason, message: &str, resources: &[GpuResource]| {
+        Some(Hold {
+            reason,
+            message: message.to_owned(),
+            resources: resources.to_vec(),
+        })
     };
+    let (whole, shared) = (GpuResource::whole(), GpuResource::parse(SHARED).unwrap());
     let mut plan = Plan {
         holds: vec![
-            hold(HoldReason::WaitingForCapacity, "of 1 nvidia.com/gpu each"),
-            hold(HoldReason::WaitingForCapacity, "1 nvidia.com/gpu.shared"),
-            hold(HoldReason::Stabilizing, "nvidia.com/gpu"),
+            hold(HoldReason::WaitingForCapacity, "of 1 each", &[whole]),
+            hold(HoldReason::WaitingForCapacity, "nvidia.com/gpu", &[shared]),
+            hold(HoldReason::Stabilizing, "nvidia.com/gpu", &[]),
         ],
         ..Plan::default()
     };
@@ -298,11 +496,8 @@ fn a_hold_says_to_whom_what_is_waited_for_is_promised() {
         .flatten()
         .map(|h| h.message)
         .collect();
-    let promised = "of 1 nvidia.com/gpu each; promised to others: 2 nvidia.com/gpu to n/theirs/b";
-    assert_eq!(
-        said,
-        [promised, "1 nvidia.com/gpu.shared", "nvidia.com/gpu"]
-    );
+    let promised = "of 1 each; promised to others: 2 nvidia.com/gpu to n/theirs/b";
+    assert_eq!(said, [promised, "nvidia.com/gpu", "nvidia.com/gpu"]);
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! The writes of a tick: steps, status, events.
 
 use super::loose;
-use super::turn::{TURN, takes};
+use super::turn::{TURN, next, takes};
 use super::{Current, Round, State, Tick};
 use crate::api::conditions::{ConditionType, Verdict};
 use crate::api::{AgentPool, Invalid, ValidPool};
@@ -27,6 +27,9 @@ const UNREADABLE: Duration = Duration::from_secs(60);
 /// The same, while something that was begun has to be ended.
 const LOOSE: Duration = Duration::from_secs(1);
 
+/// Why a pool takes nothing for a while.
+const UNSURE: &str = "a write got no answer";
+
 /// What was done before anything is taken or given up.
 pub(super) struct Settled {
     pub(super) done: Vec<Done>,
@@ -44,7 +47,10 @@ pub(super) async fn settle(
     state: &mut State,
 ) -> Settled {
     let State {
-        backoff, expected, ..
+        backoff,
+        expected,
+        turns,
+        ..
     } = state;
     let mut settled = Settled {
         done: Vec::new(),
@@ -69,8 +75,12 @@ pub(super) async fn settle(
         let mut stepping = steps.iter().map(|step| &pool.agents[agent_of(step)].name);
         stepping.any(|agent| agent == name) || loose.iter().any(|end| end.agent == name)
     });
-    settled.done = loose::tie(shared, &pool.namespace, &loose, backoff, seen.now).await;
-    settled.holds = !settled.done.is_empty() || !pool.may_write();
+    let tied = loose::tie(shared, &pool.namespace, &loose, backoff, seen.now).await;
+    if tied.unsure {
+        turns.failed(TURN, shared.clock.now(), UNSURE.to_owned());
+    }
+    settled.done = tied.done;
+    settled.holds = !settled.done.is_empty() || tied.unsure || !pool.may_write();
     if settled.holds {
         return settled;
     }
@@ -124,10 +134,10 @@ impl Writes<'_> {
         reserved: Option<Reserved<'_>>,
     ) -> Vec<Done> {
         let mut done = Vec::new();
-        let steps = self.round.plan.steps.iter();
-        let steps = steps.filter(|step| !given_up.contains(&agent_of(step)));
-        let (taking, others): (Vec<&Step>, Vec<&Step>) = steps.partition(|step| takes(step));
-        for step in taking {
+        let (pool, steps) = (self.pool, &self.round.plan.steps);
+        let kept = |step: &&Step| !given_up.contains(&agent_of(step));
+        let taking = next(pool, steps, &state.backoff, self.round.seen.now);
+        for step in taking.into_iter().filter(kept) {
             match self.step(step, state, &mut done).await {
                 Went::Well => state.turns.clear(TURN),
                 Went::Not => {}
@@ -140,15 +150,15 @@ impl Writes<'_> {
                     if let Some(reserved) = &reserved {
                         reserved.unsure(&workload, now);
                     }
-                    let why = "a write got no answer".to_owned();
-                    state.turns.failed(TURN, now, why);
+                    state.turns.failed(TURN, now, UNSURE.to_owned());
                     break;
                 }
                 Went::Stop => return done,
             }
         }
         drop(reserved);
-        for step in others {
+        let others = steps.iter().filter(|step| !takes(step));
+        for step in others.filter(kept) {
             if let Went::Stop = self.step(step, state, &mut done).await {
                 break;
             }
@@ -187,7 +197,8 @@ impl Writes<'_> {
                     // If it was carried out, what we see next is our own doing.
                     expected.forget(agent);
                 }
-                failed(shared, backoff, agent, step, &error, seen.now);
+                // The call took time: counted from before it the pause could be over already.
+                failed(shared, backoff, agent, step, &error, shared.clock.now());
                 match (error.is_race(), error.is_unsure()) {
                     // The steps of a plan are independent, but what was observed no longer holds: look again first.
                     (true, _) => Went::Stop,
@@ -369,7 +380,8 @@ pub(super) async fn refuse(
         state
             .backoff
             .keep(|name| loose.iter().any(|end| end.agent == name));
-        tick.done = loose::tie(shared, &namespace, &loose, &mut state.backoff, now).await;
+        let tied = loose::tie(shared, &namespace, &loose, &mut state.backoff, now).await;
+        tick.done = tied.done;
         let bad = state.news.of(&report.verdicts, now);
         shared.events.publish(pool, &tick.done, &bad);
         let (place, generation) = (

@@ -140,17 +140,28 @@ fn stopped(view: &AgentView, may_write: bool) -> Option<What> {
     request::give_way(record, view.container?).map(What::GiveWay)
 }
 
-/// Ties them up, each by one write or, where pods are unmarked, one a pod; says what was done.
+/// What came of it.
+#[derive(Debug, Default)]
+pub(super) struct Tied {
+    pub(super) done: Vec<Done>,
+    /// A write got no answer: nobody knows what was done there.
+    pub(super) unsure: bool,
+}
+
+/// Ties them up, each by one write or, where pods are unmarked, one a pod; says what was done. A write without an answer is the last, and
+/// who has failed before comes last: nobody waits for one agent's timeouts tick after tick.
 pub(super) async fn tie(
     shared: &Shared,
     namespace: &str,
     ends: &[LooseEnd],
     backoff: &mut Backoff,
     now: Duration,
-) -> Vec<Done> {
-    let mut all = Vec::new();
+) -> Tied {
+    let mut tied = Tied::default();
     let is_swap = |end: &&LooseEnd| matches!(end.what, What::Swap(..));
     backoff.wait_only(|name| ends.iter().filter(is_swap).any(|end| end.agent == name));
+    let mut ends: Vec<&LooseEnd> = ends.iter().collect();
+    ends.sort_by_key(|end| backoff.times(&end.agent));
     for end in ends {
         if backoff.holds(&end.agent, now) {
             continue;
@@ -163,13 +174,20 @@ pub(super) async fn tie(
         match done {
             Ok(done) => {
                 backoff.clear(&end.agent);
-                all.extend(done);
+                tied.done.extend(done);
             }
             Err(WriteError::NotLeading) => break,
-            Err(error) => super::act::failed(shared, backoff, &end.agent, &end.name, &error, now),
+            Err(error) => {
+                let now = shared.clock.now();
+                super::act::failed(shared, backoff, &end.agent, &end.name, &error, now);
+                tied.unsure = error.is_unsure();
+                if tied.unsure {
+                    break;
+                }
+            }
         }
     }
-    all
+    tied
 }
 
 async fn one<K: Workload>(
@@ -193,6 +211,8 @@ async fn one<K: Workload>(
                 writer: &shared.writer,
                 caches: &shared.caches,
                 claims: Some(&shared.claims),
+                promises: &shared.promises,
+                clock: shared.clock,
                 nodes: &end.nodes,
                 nodes_hidden: shared.nodes_hidden(),
             };

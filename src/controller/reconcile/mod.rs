@@ -10,7 +10,7 @@ use super::apply::Done;
 use super::backoff::Backoff;
 use super::events::News;
 use super::observe::{View, view};
-use super::promises::Sizes;
+use super::promises::{Owed, Promised};
 use super::readings::{Readings, falls_back};
 use super::report::Reporter;
 use super::reverts::Expected;
@@ -203,6 +203,8 @@ struct Seen {
     now: Duration,
     /// The state of the caches.
     changes: u64,
+    /// What is free and promised to others.
+    promised: Promised,
 }
 
 async fn observe(shared: &Shared, pool: &ValidPool, state: &mut State, scrape: bool) -> Seen {
@@ -214,17 +216,17 @@ async fn observe(shared: &Shared, pool: &ValidPool, state: &mut State, scrape: b
     }
     // The scrape took time: what is decided upon is the cluster as it is after it.
     let now = shared.clock.now();
-    look(shared, pool, state, at, now, Sizes::new())
+    look(shared, pool, state, at, now, &Owed::default())
 }
 
-/// The cluster as it is, and what is known of the load. `promised`: what is free and promised to others.
+/// The cluster as it is, and what is known of the load. `owed`: what others are promised, as it was before.
 fn look(
     shared: &Shared,
     pool: &ValidPool,
     state: &mut State,
     read: Option<Instant>,
     now: Duration,
-    promised: Sizes,
+    owed: &Owed,
 ) -> Seen {
     let changes = changes(shared);
     let mut view = view(pool, &shared.caches, &shared.claims);
@@ -241,7 +243,8 @@ fn look(
             .map(|p| p.backlog)
     };
     let mut observed = view.observed(pool, &shared.caches, load);
-    observed.promised = promised;
+    let promised = owed.on(&view, &observed.nodes);
+    observed.promised = promised.sizes.clone();
     let survey = sharing::survey(&pool.shape, &observed);
     let window = pool.policy.window(pace, pool.interval);
     let raised = |signal: &AgentSignal| falls_back(pool, signal);
@@ -269,6 +272,7 @@ fn look(
         read,
         now,
         changes,
+        promised,
     }
 }
 

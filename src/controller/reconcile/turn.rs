@@ -6,10 +6,12 @@
 use super::{Current, Round, State, changes, look};
 use crate::api::ValidPool;
 use crate::controller::apply::agent_of;
-use crate::controller::promises::{Promised, Reserved};
+use crate::controller::backoff::Backoff;
+use crate::controller::promises::Reserved;
 use crate::controller::shared::Shared;
 use crate::recording::Memory;
 use crate::sharing::{Hold, HoldReason, Step};
+use std::time::Duration;
 use tokio::time::timeout;
 
 /// Under this name a pool's own pause after a write without an answer is kept.
@@ -20,9 +22,9 @@ pub(super) enum Turn<'a> {
     /// The plan takes nothing that others could take.
     Unneeded,
     /// The plan was made with all promises in sight, and what it takes is reserved.
-    Had(Reserved<'a>, Promised),
+    Had(Reserved<'a>),
     /// Not now, and why.
-    NotNow(&'static str),
+    NotNow(HoldReason, &'static str),
     /// The pool was changed while it waited: the plan is no longer what its user wants.
     Changed,
 }
@@ -34,6 +36,25 @@ pub(super) fn takes(step: &Step) -> bool {
         Step::Retarget { .. } => true,
         Step::Remember { .. } | Step::Forget { .. } => false,
     }
+}
+
+/// The steps that take something and are to be made now. Who has failed before comes when nobody else is to be served: a write that gets no
+/// answer is the last of its tick, and what it takes is kept for it meanwhile.
+pub(super) fn next<'s>(
+    pool: &ValidPool,
+    steps: &'s [Step],
+    backoff: &Backoff,
+    now: Duration,
+) -> Vec<&'s Step> {
+    let times = |step: &Step| backoff.times(&pool.agents[agent_of(step)].name);
+    let holds = |step: &Step| backoff.holds(&pool.agents[agent_of(step)].name, now);
+    let steps = steps.iter();
+    let mut next: Vec<&Step> = steps.filter(|step| takes(step) && !holds(step)).collect();
+    if next.iter().any(|step| times(step) == 0) {
+        next.retain(|step| times(step) == 0);
+    }
+    next.sort_by_key(|step| times(step));
+    next
 }
 
 /// Waits for the pool's turn, and in it decides anew where others have taken or are promised something. `remembered` is what the pool
@@ -51,12 +72,14 @@ pub(super) async fn take<'a>(
     }
     if state.turns.holds(TURN, shared.clock.now()) {
         return Turn::NotNow(
+            HoldReason::WaitingForAnswer,
             "when the pause is over that follows a write without an answer: what such a write may have taken is nobody else's meanwhile",
         );
     }
     // Shorter than a tick, so that the pool goes on measuring.
     let Ok(turn) = timeout(pool.interval / 2, shared.claims.turn()).await else {
         return Turn::NotNow(
+            HoldReason::WaitingForCapacity,
             "at the next tick: somebody else was taking what is free all the time",
         );
     };
@@ -65,22 +88,17 @@ pub(super) async fn take<'a>(
     }
     let now = shared.clock.now();
     let (promises, caches, claims) = (&shared.promises, &shared.caches, &shared.claims);
-    let promised = promises.to_others(pool, &round.seen.view, caches, claims, now);
-    if !promised.is_empty() || round.seen.changes != changes(shared) {
+    let owed = promises.to_others(pool, &round.seen.view, caches, claims, now);
+    if !owed.is_empty() || round.seen.changes != changes(shared) {
         state.memory = remembered.clone();
         let (read, now) = (round.seen.read, round.seen.now);
-        let seen = look(shared, pool, state, read, now, promised.sizes.clone());
+        let seen = look(shared, pool, state, read, now, &owed);
         *round = Round::decide(pool, seen, state);
     }
-    let waits = |step: &Step| {
-        let agent = &pool.agents[agent_of(step)].name;
-        state.backoff.holds(agent, round.seen.now)
-    };
-    let steps = round.plan.steps.iter();
-    let steps = steps.filter(|step| takes(step) && !waits(step));
-    let reserved = promises.reserve(pool, &round.seen.view, steps);
+    let steps = next(pool, &round.plan.steps, &state.backoff, round.seen.now);
+    let reserved = promises.reserve(pool, &round.seen.view, steps.into_iter());
     drop(turn);
-    Turn::Had(reserved, promised)
+    Turn::Had(reserved)
 }
 
 /// Says in the plan what the turn came to; gives what is reserved for it.
@@ -90,12 +108,12 @@ pub(super) fn explain<'a>(
     round: &mut Round,
 ) -> Option<Reserved<'a>> {
     let plan = &mut round.plan;
-    let when = match turn {
-        Turn::Had(reserved, promised) => {
-            promised.explain(plan);
+    let (reason, when) = match turn {
+        Turn::Had(reserved) => {
+            round.seen.promised.explain(plan);
             return Some(reserved);
         }
-        Turn::NotNow(when) => when,
+        Turn::NotNow(reason, when) => (reason, when),
         Turn::Unneeded | Turn::Changed => return None,
     };
     let (taken, left) = std::mem::take(&mut plan.steps).into_iter().partition(takes);
@@ -112,8 +130,9 @@ pub(super) fn explain<'a>(
             Step::Remember { .. } | Step::Forget { .. } => continue,
         };
         plan.holds[index] = Some(Hold {
-            reason: HoldReason::WaitingForCapacity,
+            reason,
             message: format!("{change}, {when}"),
+            resources: Vec::new(),
         });
         tracing::debug!(
             pool = pool.key(),

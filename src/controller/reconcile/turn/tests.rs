@@ -178,6 +178,7 @@ async fn the_first_write_without_an_answer_is_the_last_of_what_a_tick_takes_and_
     assert_eq!(server.scaled(), ["a"], "it pauses");
     let said = server.said();
     assert!(said.contains("follows a write without an answer"), "{said}");
+    assert!(said.contains("\"hold\":\"WaitingForAnswer\""), "{said}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -211,4 +212,37 @@ async fn a_pool_that_is_paused_while_it_waits_for_its_turn_writes_nothing() {
             .replicas,
         0
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_agent_whose_writes_get_no_answer_keeps_those_after_it_waiting_for_a_pause_and_no_longer()
+ {
+    let server = Server::start(&["a"]).await;
+    let pool = object("p", "WholeGPU", &["a", "b", "c"]);
+    let shared = stage(&server, 4, &["a", "b", "c"], &[&pool]);
+    let mut state = State::default();
+    tick(&shared, &pool, &mut state).await;
+    assert_eq!(server.scaled(), ["a"]);
+    tokio::time::sleep(Duration::from_millis(1100)).await;
+    let start = Instant::now();
+    tick(&shared, &pool, &mut state).await;
+    assert_eq!(server.scaled(), ["a", "b", "c"]);
+    assert!(start.elapsed() < TIMEOUT, "nor do they wait for it");
+    tick(&shared, &pool, &mut state).await;
+    assert_eq!(server.scaled()[..4], ["a", "b", "c", "a"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_the_agents_of_a_paused_pool_one_whose_write_gets_no_answer_is_the_last_of_its_tick_and_not_the_first_of_the_next()
+ {
+    let server = Server::start(&["a"]).await;
+    let mut pool = object("p", "WholeGPU", &["a", "b"]);
+    let annotations = pool.metadata.annotations.get_or_insert_default();
+    annotations.insert(PAUSED.to_owned(), "true".to_owned());
+    let shared = stage(&server, 4, &["a", "b"], &[&pool]);
+    let mut state = State::default();
+    tick(&shared, &pool, &mut state).await;
+    assert_eq!(server.scaled(), ["a"]);
+    tick(&shared, &pool, &mut state).await;
+    assert_eq!(server.scaled(), ["a", "b"]);
 }
