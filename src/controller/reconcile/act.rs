@@ -27,9 +27,6 @@ const UNREADABLE: Duration = Duration::from_secs(60);
 /// The same, while something that was begun has to be ended.
 const LOOSE: Duration = Duration::from_secs(1);
 
-/// Why a pool takes nothing for a while.
-const UNSURE: &str = "a write got no answer";
-
 /// What was done before anything is taken or given up.
 pub(super) struct Settled {
     pub(super) done: Vec<Done>,
@@ -47,10 +44,7 @@ pub(super) async fn settle(
     state: &mut State,
 ) -> Settled {
     let State {
-        backoff,
-        expected,
-        turns,
-        ..
+        backoff, expected, ..
     } = state;
     let mut settled = Settled {
         done: Vec::new(),
@@ -76,9 +70,6 @@ pub(super) async fn settle(
         stepping.any(|agent| agent == name) || loose.iter().any(|end| end.agent == name)
     });
     let tied = loose::tie(shared, &pool.namespace, &loose, backoff, seen.now).await;
-    if tied.unsure {
-        turns.failed(TURN, shared.clock.now(), UNSURE.to_owned());
-    }
     settled.done = tied.done;
     settled.holds = !settled.done.is_empty() || tied.unsure || !pool.may_write();
     if settled.holds {
@@ -150,7 +141,8 @@ impl Writes<'_> {
                     if let Some(reserved) = &reserved {
                         reserved.unsure(&workload, now);
                     }
-                    state.turns.failed(TURN, now, UNSURE.to_owned());
+                    let why = "a write got no answer".to_owned();
+                    state.turns.failed(TURN, now, why);
                     break;
                 }
                 Went::Stop => return done,
