@@ -1,6 +1,6 @@
 //! Which pools there are: follows AgentPools, and keeps a task for each.
 
-use super::cache::{Key, heard, is_unknown_kind, key, works};
+use super::cache::{Key, Pauses, heard, is_unknown_kind, key, works};
 use super::pools::Pools;
 use super::shared::Shared;
 use super::watches;
@@ -42,7 +42,7 @@ pub async fn follow_pools(client: &kube::Client, shared: &Arc<Shared>) {
             None => Api::all(client),
             Some(namespace) => Api::namespaced(client, namespace),
         };
-        let events = watcher(api, watches::config()).default_backoff();
+        let events = watcher(api, watches::config()).backoff(Pauses::default());
         events.map(move |event| (i, event)).boxed()
     });
     let events =
