@@ -1,6 +1,6 @@
 //! Which pools there are: follows AgentPools, and keeps a task for each.
 
-use super::cache::{Key, heard, is_unknown_kind, key, works};
+use super::cache::{Key, Pauses, heard, is_unknown_kind, key, works};
 use super::pools::Pools;
 use super::shared::Shared;
 use super::watches;
@@ -50,7 +50,7 @@ pub async fn follow_pools(client: &kube::Client, shared: &Arc<Shared>) {
             Some(namespace) => Api::namespaced(client, namespace),
         };
         let config = watches::config().page_size(PAGE);
-        let events = watcher(api, config).default_backoff();
+        let events = watcher(api, config).backoff(Pauses::default());
         events.map(move |event| (i, event)).boxed()
     });
     let events =

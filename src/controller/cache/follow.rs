@@ -1,4 +1,5 @@
 use super::Caches;
+use super::pauses::Pauses;
 use super::store::{Filed, Key, Store};
 use crate::telemetry::{Health, Watched};
 use futures::{Stream, StreamExt};
@@ -81,7 +82,7 @@ pub async fn follow<K, R>(
         changed,
         health,
     };
-    let events = watcher(api, config).default_backoff();
+    let events = watcher(api, config).backoff(Pauses::default());
     let events = events.take_until(stop.cancelled_owned());
     follower.take(events).await;
 }

@@ -10,6 +10,8 @@ use hyper::body::{Frame, SizeHint};
 use kube::Client;
 use kube::client::Body;
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::time::timeout;
@@ -20,16 +22,26 @@ pub const WATCH_SECONDS: u32 = 30;
 /// A page of a list, or the beginning of a watch, comes within this time.
 const ANSWER_WITHIN: Duration = Duration::from_secs(30);
 
+/// So many watches in a row that begin are believed although they told nothing: API servers are replaced, and the picture is as new as a watch
+/// that goes on from it. More of them may be cut before they tell anything for as long as one likes.
+const TRUST: u32 = 3;
+
 /// The client with which to watch this.
 pub fn heard(client: &Client, watched: &Watched, health: &Health) -> Client {
     // Its silence counts from now on.
     health.watches(watched, Ok(()));
     let namespace = client.default_namespace().to_owned();
-    let (client, watched, health) = (client.clone(), watched.clone(), health.clone());
+    let client = client.clone();
+    let listener = Listener {
+        watched: watched.clone(),
+        health: health.clone(),
+        trust: Arc::new(AtomicU32::new(TRUST)),
+        failed: false,
+    };
     let serve = move |request: Request<Body>| {
-        let (client, watched, health) = (client.clone(), watched.clone(), health.clone());
+        let (client, listener) = (client.clone(), listener.clone());
         async move {
-            match timeout(ANSWER_WITHIN, answer(&client, request, watched, health)).await {
+            match timeout(ANSWER_WITHIN, answer(&client, request, listener)).await {
                 Ok(answer) => answer,
                 Err(_) => Err(kube::Error::Service(
                     format!("no answer from the API server within {ANSWER_WITHIN:?}").into(),
@@ -43,18 +55,14 @@ pub fn heard(client: &Client, watched: &Watched, health: &Health) -> Client {
 async fn answer(
     client: &Client,
     request: Request<Body>,
-    watched: Watched,
-    health: Health,
+    listener: Listener,
 ) -> Result<Response<Heard>, kube::Error> {
     let query = request.uri().query().unwrap_or_default();
     let is_watch = query.split('&').any(|part| part == "watch=true");
     let (head, body) = client.send(request).await?.into_parts();
     if is_watch && head.status.is_success() {
-        let to = Some(Listener {
-            watched,
-            health,
-            failed: false,
-        });
+        listener.begins();
+        let to = Some(listener);
         return Ok(Response::from_parts(head, Heard { body, to }));
     }
     let body = Body::from(body.collect_bytes().await?);
@@ -67,17 +75,34 @@ struct Heard {
     to: Option<Listener>,
 }
 
+#[derive(Clone)]
 struct Listener {
     watched: Watched,
     health: Health,
+    /// How many more watches are believed when they begin.
+    trust: Arc<AtomicU32>,
     /// The watch told that it cannot go on: that it ends now means nothing.
     failed: bool,
 }
 
 impl Listener {
+    fn begins(&self) {
+        let less = |trust: u32| trust.checked_sub(1);
+        let trusted = self
+            .trust
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, less);
+        if trusted.is_ok() {
+            self.health.watches(&self.watched, Ok(()));
+        }
+    }
+
     fn hear(&mut self, told: Option<&Bytes>) {
-        self.failed |= told.is_some_and(|told| tells_failure(told));
+        if told.is_some_and(|told| tells_failure(told)) {
+            self.failed = true;
+            self.trust.store(0, Ordering::Release);
+        }
         if !self.failed {
+            self.trust.store(TRUST, Ordering::Release);
             self.health.watches(&self.watched, Ok(()));
         }
     }

@@ -24,13 +24,15 @@ enum Does {
     FallsSilent,
     /// Lists; a watch tells that it failed.
     BreaksWatches,
+    /// Lists; a watch is cut as soon as it has begun.
+    CutsWatches,
     /// Gives no answer.
     Hangs,
 }
 
-type Told = Response<UnsyncBoxBody<Bytes, Infallible>>;
+type Told = Response<UnsyncBoxBody<Bytes, std::io::Error>>;
 
-async fn answer(does: Does, uri: &http::Uri) -> Result<Told, Infallible> {
+async fn answer(does: Does, uri: &http::Uri, cut: CancellationToken) -> Result<Told, Infallible> {
     let query = uri.query().unwrap_or_default();
     let watch = query.contains("watch=true");
     match does {
@@ -50,20 +52,31 @@ async fn answer(does: Does, uri: &http::Uri) -> Result<Told, Infallible> {
                 .split('&')
                 .find_map(|part| part.strip_prefix("timeoutSeconds="))
                 .map_or(290, |seconds| seconds.parse().unwrap());
-            Ok(silence(Duration::from_secs(seconds)))
+            Ok(silence(Duration::from_secs(seconds), cut))
         }
-        Does::FallsSilent => Ok(silence(Duration::MAX)),
+        Does::FallsSilent => Ok(silence(Duration::MAX, cut)),
+        Does::CutsWatches => {
+            let cut = stream::iter([Err(std::io::Error::other("cut"))]);
+            Ok(Response::new(StreamBody::new(cut).boxed_unsync()))
+        }
     }
 }
 
 fn told(code: u16, body: &impl Display) -> Told {
-    let body = Full::new(Bytes::from(format!("{body}\n"))).boxed_unsync();
+    let body = Full::new(Bytes::from(format!("{body}\n")));
+    let body = body.map_err(|never| match never {}).boxed_unsync();
     Response::builder().status(code).body(body).unwrap()
 }
 
-fn silence(time: Duration) -> Told {
-    let end = stream::once(tokio::time::sleep(time))
-        .filter_map(async |()| None::<Result<Frame<Bytes>, Infallible>>);
+/// A watch that tells nothing until it ends, or is cut.
+fn silence(time: Duration, cut: CancellationToken) -> Told {
+    let end = stream::once(async move {
+        tokio::select! {
+            () = tokio::time::sleep(time) => None,
+            () = cut.cancelled() => Some(Err(std::io::Error::other("cut"))),
+        }
+    });
+    let end = end.filter_map(async |end: Option<Result<Frame<Bytes>, _>>| end);
     Response::new(StreamBody::new(end).boxed_unsync())
 }
 
@@ -83,6 +96,8 @@ struct Scene {
     caches: Arc<Caches>,
     health: Health,
     does: Arc<Mutex<Vec<(&'static str, Does)>>>,
+    /// Cuts the watches that are open.
+    cut: Arc<Mutex<CancellationToken>>,
     stop: CancellationToken,
 }
 
@@ -92,15 +107,17 @@ impl Scene {
             caches: Arc::default(),
             health: Health::new(),
             does: Arc::new(Mutex::new(does.to_vec())),
+            cut: Arc::default(),
             stop: CancellationToken::new(),
         };
-        let does = scene.does.clone();
+        let (does, cut) = (scene.does.clone(), scene.cut.clone());
         let serve = move |request: Request<Body>| {
             let path = request.uri().path().to_owned();
             let does = does.lock().unwrap();
             let told = does.iter().rev().find(|(part, _)| path.contains(part));
             let told = told.map_or(Does::Works, |(_, does)| *does);
-            async move { answer(told, request.uri()).await }
+            let cut = cut.lock().unwrap().clone();
+            async move { answer(told, request.uri(), cut).await }
         };
         let client = Client::new(tower::service_fn(serve), "default");
         let wake: Wake = Arc::new(|_| ());
@@ -121,6 +138,10 @@ impl Scene {
 
     fn now(&self, part: &'static str, does: Does) {
         self.does.lock().unwrap().push((part, does));
+    }
+
+    fn cut(&self) {
+        std::mem::take(&mut *self.cut.lock().unwrap()).cancel();
     }
 
     async fn seconds(&self, seconds: u64) {
@@ -168,7 +189,13 @@ async fn where_keda_is_uninstalled_nobody_goes_blind_and_where_it_comes_back_it_
 
 #[tokio::test(start_paused = true)]
 async fn a_watch_that_falls_silent_makes_blind_and_one_that_tells_again_does_not() {
-    for does in [Does::FallsSilent, Does::Hangs, Does::BreaksWatches] {
+    for does in [
+        Does::FallsSilent,
+        Does::Hangs,
+        Does::BreaksWatches,
+        Does::CutsWatches,
+    ] {
+        // A watch that begins is believed, three in a row.
         let scene = Scene::begin(Scope::Cluster, &[]).await;
         scene.now("/pods", does);
         scene.seconds(300).await;
@@ -176,6 +203,29 @@ async fn a_watch_that_falls_silent_makes_blind_and_one_that_tells_again_does_not
         scene.now("/pods", Does::Works);
         scene.seconds(200).await;
         assert!(!scene.health.is_blind(), "{does:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_api_server_that_was_away_for_half_a_minute_makes_nobody_blind() {
+    for before in 10..40 {
+        let scene = Scene::begin(Scope::Cluster, &[]).await;
+        scene.seconds(before).await;
+        scene.now("/", Does::Refuses(503));
+        scene.cut();
+        for _ in 0..30 {
+            scene.seconds(1).await;
+            assert!(!scene.health.is_blind(), "{before}");
+        }
+        scene.now("/", Does::Works);
+        for _ in 0..120 {
+            scene.seconds(1).await;
+            assert!(
+                !scene.health.is_blind(),
+                "{before}: {:?}",
+                scene.health.unseen()
+            );
+        }
     }
 }
 
