@@ -10,7 +10,7 @@ pub mod traces;
 mod values;
 mod version;
 
-pub use simulate::{paper_page, reference as simulate_reference};
+pub use simulate::{paper_page, reference as simulate_reference, schema as simulate_schema};
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;

@@ -53,6 +53,8 @@ fn the_reference_is_generated_from_the_crd_and_the_sources() {
 #[test]
 fn the_manual_of_simulate_is_generated_from_the_types() {
     generated("docs/simulate.md", &agentpool::cli::simulate_reference());
+    let schema = agentpool::cli::simulate_schema().unwrap();
+    generated("docs/simulate.schema.json", &schema);
 }
 
 #[test]

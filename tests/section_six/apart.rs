@@ -5,16 +5,34 @@ use agentpool::allocation::Policy;
 use agentpool::simulation::load::trace::{Recording, Trace};
 use std::collections::VecDeque;
 
-/// What the words of the table leave open.
+/// What the words of the table leave open, and where the program that gave the published ratios was another than the operator.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Reading {
-    /// The operator's: arrivals in the window by their number, nothing is moved before half a window was seen, and a run goes on
-    /// until everything is served.
-    Operator,
-    /// The one that gives the published ratios: arrivals by a fading mean with the window as its time constant, from zero and in
-    /// force from the first second on; a run ends with its trace, and what is not served then counts with its age.
-    Published,
+pub enum Difference {
+    /// While it has demand an agent is entitled to a minimum before the others are brought to one level: [`MINIMA`] of the paper's.
+    Minima,
+    /// Arrivals are a fading mean with the window as its time constant, from zero and in force from the first second on. The
+    /// operator counts those in its window and moves nothing before it has seen half of it.
+    Fading,
+    /// A run ends with its trace, and what is not served counts with its age. Here it goes on until everything is served.
+    Ends,
 }
+
+impl Difference {
+    /// All of them: the reading that gives the published ratios.
+    pub const ALL: [Self; 3] = [Self::Minima, Self::Fading, Self::Ends];
+
+    /// Its letter in the table of docs/design.md.
+    pub const fn letter(self) -> char {
+        match self {
+            Self::Minima => 'm',
+            Self::Fading => 'f',
+            Self::Ends => 'e',
+        }
+    }
+}
+
+/// Part of the paper's minima; found by trial.
+pub const MINIMA: f64 = 0.3;
 
 const AGENTS: [&str; 4] = ["coordinator", "nlp", "vision", "reasoning"];
 /// The paper's minima, and what it divides by.
@@ -100,7 +118,8 @@ impl Queue {
 }
 
 /// Mean time in the system under a row's rule, in seconds; `None`: under equal parts.
-pub fn mean(requests: &Requests, row: Option<&Row>, reading: Reading) -> f64 {
+pub fn mean(requests: &Requests, row: Option<&Row>, reading: &[Difference]) -> f64 {
+    let has = |difference| reading.contains(&difference);
     let (window, drain) = row.map_or((1.0, 1.0), |r| (r.pace.0 as f64, r.pace.1 as f64));
     let mut queues: [Queue; 4] = Default::default();
     let (mut shares, mut coming) = (EQUAL, VecDeque::new());
@@ -114,19 +133,19 @@ pub fn mean(requests: &Requests, row: Option<&Row>, reading: Reading) -> f64 {
         }
         now += 1.0;
         let all_served = || queues.iter().all(|queue| queue.waiting.is_empty());
-        let is_over = now >= requests.seconds && (reading == Reading::Published || all_served());
+        let is_over = now >= requests.seconds && (has(Difference::Ends) || all_served());
         if is_over || now >= 2.0 * requests.seconds {
             break;
         }
         // The operator's first sample is taken at its first tick, and one sample says no rate.
         let seen = (now - 1.0).min(window);
         let holds =
-            reading == Reading::Operator && now - 1.0 < 0.95 * (window / 2.0).max(2.0).min(window);
+            !has(Difference::Fading) && now - 1.0 < 0.95 * (window / 2.0).max(2.0).min(window);
         let Some(row) = row.filter(|_| !holds) else {
             continue;
         };
         // The paper's rule looks at the last second in both readings.
-        let fades = reading == Reading::Published && row.policy == Policy::WaterFilling;
+        let fades = has(Difference::Fading) && row.policy == Policy::WaterFilling;
         let rates = queues.each_ref().map(|queue| {
             if fades {
                 queue.mean
@@ -136,10 +155,14 @@ pub fn mean(requests: &Requests, row: Option<&Row>, reading: Reading) -> f64 {
         });
         let decided = match row.policy {
             Policy::Adaptive => paper(rates, row.own),
-            _ => water(std::array::from_fn(|i| {
-                let backlog = queues[i].waiting.len() as f64;
-                (rates[i] + backlog / drain) / requests.throughput[i]
-            })),
+            _ => {
+                let part = if has(Difference::Minima) { MINIMA } else { 0.0 };
+                let demands = std::array::from_fn(|i| {
+                    let backlog = queues[i].waiting.len() as f64;
+                    (rates[i] + backlog / drain) / requests.throughput[i]
+                });
+                water(demands, OWN.0.map(|minimum| part * minimum))
+            }
         };
         coming.push_back((now + row.lag, decided));
     }
@@ -149,8 +172,9 @@ pub fn mean(requests: &Requests, row: Option<&Row>, reading: Reading) -> f64 {
     queues.iter().map(sum).sum::<f64>() / queues.iter().map(count).sum::<usize>() as f64
 }
 
-/// Everybody up to one level when demand exceeds what there is; else what is spare by the square root of demand.
-fn water(demands: [f64; 4]) -> [f64; 4] {
+/// Minima as far as there is demand, then everybody up to one level, when demand exceeds what there is; else what is spare by the
+/// square root of demand.
+fn water(demands: [f64; 4], minima: [f64; 4]) -> [f64; 4] {
     let sum: f64 = demands.iter().sum();
     if sum <= 1.0 {
         let roots: f64 = demands.iter().map(|d| d.sqrt()).sum();
@@ -159,17 +183,24 @@ fn water(demands: [f64; 4]) -> [f64; 4] {
         }
         return demands.map(|d| d + (1.0 - sum) * d.sqrt() / roots);
     }
-    let mut sorted = demands;
+    let entitled: [f64; 4] = std::array::from_fn(|i| demands[i].min(minima[i]));
+    let wanted: [f64; 4] = std::array::from_fn(|i| demands[i] - entitled[i]);
+    let more = level(wanted, 1.0 - entitled.iter().sum::<f64>());
+    std::array::from_fn(|i| entitled[i] + more[i])
+}
+
+/// What everybody gets of so much when nobody gets more than one level, or than is wanted.
+fn level(wanted: [f64; 4], mut left: f64) -> [f64; 4] {
+    let mut sorted = wanted;
     sorted.sort_by(f64::total_cmp);
-    let mut left = 1.0;
-    for (i, demand) in sorted.into_iter().enumerate() {
+    for (i, most) in sorted.into_iter().enumerate() {
         let level = left / (4 - i) as f64;
-        if demand > level {
-            return demands.map(|d| d.min(level));
+        if most > level {
+            return wanted.map(|w| w.min(level));
         }
-        left -= demand;
+        left -= most;
     }
-    demands
+    wanted
 }
 
 /// The paper's rule.

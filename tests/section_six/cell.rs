@@ -1,6 +1,6 @@
 //! A cell of the table as a scenario, measured with this code.
 
-use crate::table::{Column, Row};
+use crate::table::{Column, ROWS, Row};
 use agentpool::allocation::{Pace, Policy};
 use agentpool::api::{AgentPool, ValidPool};
 use agentpool::simulation::control::Operator;
@@ -97,13 +97,33 @@ pub fn scenario(trace: &Trace, column: &Column, row: &Row) -> Scenario {
     }
 }
 
-/// Mean time in the system of all requests under the row's rule and under equal parts, in seconds, on the same requests.
-pub fn pair(scenario: &Scenario, row: &Row, seed: u64) -> (f64, f64) {
-    let mean = |policy| mean(scenario, policy, seed);
-    (mean(row.policy), mean(Policy::StaticEqual))
+/// The same scenario where the agents have a part of the paper's minima.
+pub fn with_minima(mut scenario: Scenario, part: f64) -> Scenario {
+    for agent in &mut scenario.pool.agents {
+        let (.., own) = AGENTS.iter().find(|own| own.0 == agent.name).unwrap();
+        let own = MilliGpus::parse(own).unwrap();
+        agent.min_share = MilliGpus((own.0 as f64 * part).round() as u64);
+    }
+    scenario
 }
 
-fn mean(scenario: &Scenario, policy: Policy, seed: u64) -> f64 {
+/// The same requests where whoever is busy takes turns on the whole GPU.
+pub fn taking_turns(trace: &Trace, column: &Column) -> Scenario {
+    let sharing = Sharing::TimeSlicing {
+        switching_efficiency: 1.0,
+    };
+    Scenario {
+        cluster: Cluster::Fractions(Fractions {
+            gpus: MilliGpus::ONE,
+            lag: 0.0,
+            sharing,
+        }),
+        ..scenario(trace, column, &ROWS[0])
+    }
+}
+
+/// Mean time in the system of all requests under a policy, in seconds.
+pub fn mean(scenario: &Scenario, policy: Policy, seed: u64) -> f64 {
     let mut operator = Operator::new(&scenario.pool, policy, 0.0).at_declared_pace();
     let outcome: Outcome = run(scenario, &mut operator, "rule", seed, &mut |_| {}).unwrap();
     let sum: f64 = outcome.agents.iter().map(|a| a.latency.sum()).sum();

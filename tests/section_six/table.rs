@@ -61,8 +61,10 @@ const fn column(
     }
 }
 
-/// The rows but the last, "sharing per request": by agents that take turns it is 0.22 at load 0.7 here, by processor sharing 0.25, for
-/// 0.20, and what was meant is not known.
+/// The last row, "sharing per request, work-conserving", by column.
+pub const PER_REQUEST: [f64; 6] = [0.10, 0.20, 0.31, 0.07, 0.0, 0.0];
+
+/// The rows but the last.
 pub const ROWS: [Row; 7] = [
     water(0.0, (5, 2), [0.23, 0.54, 0.80, 0.15, 0.0, 0.08]),
     water(30.0, (5, 2), [0.97, 1.03, 1.13, 0.25, 0.01, 0.20]),
@@ -104,6 +106,20 @@ const fn paper(own: bool, published: [Option<f64>; 6]) -> Row {
         pace: (1, 1),
         own,
         published,
+    }
+}
+
+impl Column {
+    /// What it is, in words.
+    pub fn words(&self) -> String {
+        let (name, load) = (self.trace.trim_start_matches("four_agent_"), self.load);
+        match self.split {
+            EVEN => format!("{name} {load}"),
+            split => format!(
+                "{name} {load}, {}",
+                split.map(|part| part.to_string()).join("/")
+            ),
+        }
     }
 }
 

@@ -205,6 +205,14 @@ pub fn shown(interval: Option<Interval>) -> String {
     )
 }
 
+/// The cells of a rule beside the first: mean and 95th percentile.
+pub fn beside(runs: &Runs, rule: &str) -> [String; 2] {
+    [
+        shown(ratio(runs, rule, mean)),
+        shown(ratio(runs, rule, p95)),
+    ]
+}
+
 /// Adds plots of a job, whose files begin with `prefix`: shares or replicas and queues over time, and the distribution of latency.
 pub fn plot(page: &mut Page, prefix: &str, runs: &Runs) {
     let wanted = ["shares", "replicas", "queues", "latency-distribution"];

@@ -6,11 +6,11 @@ mod peak;
 use super::aims::Aim;
 use super::bench::{Job, Settings, all, short};
 use super::pods::node;
-use super::scenes::{AGENTS, EVEN, Pool, Source, Traces, at_rate, scenario};
+use super::scenes::{AGENTS, EVEN, Pool, Source, Traces, always, at_rate, on_pods};
 use agentpool::simulation::bounds::{Terms, clairvoyant_plan, clairvoyant_plans};
 use agentpool::simulation::load::BuiltIn;
 use agentpool::simulation::report::Page;
-use agentpool::simulation::{Cluster, Dispatch, Elastic, NodeGroup, Nodes, Scenario};
+use agentpool::simulation::{Elastic, NodeGroup, Scenario};
 use anyhow::Result;
 use front::{OURS, Point};
 
@@ -130,26 +130,19 @@ impl Scene {
             provision: PROVISION,
             idle: IDLE,
         };
-        let cluster = Cluster::Nodes(Nodes {
-            groups: vec![NodeGroup {
-                node: node(1),
-                count: MOST,
-                elastic: Some(elastic),
-            }],
-            switching_efficiency: 1.0,
-        });
+        let nodes = NodeGroup {
+            elastic: Some(elastic),
+            ..always(node(1), MOST)
+        };
         let load = LOAD / f64::from(MOST);
         let loads = traces.loads(self.source)?.into_iter();
         let loads = loads.map(|(load, _)| at_rate(load, self.rate));
         let loads = loads.collect::<Result<_>>()?;
         let seconds = traces.seconds(self.source);
-        let mut scenario = scenario(&pool, loads, (load, EVEN), cluster, seconds)?;
-        for service in &mut scenario.services {
-            service.cold_start = COLD_START;
-        }
-        scenario.warmup = WARMUP;
-        scenario.dispatch = Some(Dispatch::OneQueue);
-        Ok(scenario)
+        let nodes = (nodes, COLD_START);
+        let mut made = on_pods(&pool, loads, (load, EVEN), nodes, seconds)?;
+        made.warmup = WARMUP;
+        Ok(made)
     }
 
     /// All rules at all settings.

@@ -1,7 +1,7 @@
 //! Hard fractions of a GPU that are worth more than their size.
 
 use super::bench::{BALANCED, Job, PROPORTIONAL, Settings, Told, WATER};
-use super::bench::{all, average, each, mean, p95, ratio, shown};
+use super::bench::{all, average, beside, each, mean, ratio, shown};
 use super::bounds::Bounds;
 use super::fractions::{RULES, words};
 use super::losses::{Loss, compare};
@@ -98,17 +98,15 @@ pub(super) fn page(settings: &Settings, traces: &Traces, losses: &mut Vec<Loss>)
             let told = if is_declared { "yes" } else { "no" };
             let place = format!("speed exponent {EXPONENT}, declared: {told}, {load}, lag {LAG} s");
             compare(losses, &place, &runs);
-            table.row([
+            let first = [
                 load.clone(),
                 told.to_owned(),
                 format!("{} s", average(&runs[0], mean)),
                 shown(ratio(&runs, PROPORTIONAL, mean)),
                 shown(bounds.split),
-                shown(ratio(&runs, WATER, mean)),
-                shown(ratio(&runs, WATER, p95)),
-                shown(ratio(&runs, BALANCED, mean)),
-                shown(ratio(&runs, BALANCED, p95)),
-            ]);
+            ];
+            let rest = [WATER, BALANCED].map(|rule| beside(&runs, rule));
+            table.row(first.into_iter().chain(rest.into_iter().flatten()));
         }
     }
     page.table(table);

@@ -2,8 +2,8 @@
 
 use super::aims::Aim;
 use super::bench::{BALANCED, HOLD, PROPORTIONAL, WATER};
-use super::bench::{Job, Runs, Settings, all, average, each, mean, moves, p95, plot, ratio};
-use super::bench::{shown, under, upper};
+use super::bench::{Job, Runs, Settings, all, average, beside, each, mean, moves, p95, plot};
+use super::bench::{ratio, shown, under, upper};
 use super::bounds::Bounds;
 use super::losses::{Loss, compare};
 use super::scenes::{A, B, C, EVEN, Pool, Source, Traces, UNEVEN, one_gpu, scenario};
@@ -202,18 +202,21 @@ fn table(
         judge(row, &name, &runs, aims);
         let place = format!("hard fractions, {name}, lag {} s", row.lag);
         compare(losses, &place, &runs);
-        table.row([
+        let first = [
             name.clone(),
             format!("{} s", row.lag),
             format!("{} s", average(&runs[0], mean)),
             format!("{} s", average(&runs[0], p95)),
             shown(ratio(&runs, PROPORTIONAL, mean)),
-            shown(ratio(&runs, WATER, mean)),
-            shown(ratio(&runs, WATER, p95)),
-            shown(ratio(&runs, BALANCED, mean)),
-            shown(ratio(&runs, BALANCED, p95)),
-            average(under(&runs, BALANCED), moves),
-        ]);
+        ];
+        let rest = [WATER, BALANCED].map(|rule| beside(&runs, rule));
+        let moved = average(under(&runs, BALANCED), moves);
+        table.row(
+            first
+                .into_iter()
+                .chain(rest.into_iter().flatten())
+                .chain([moved]),
+        );
         if row.lag == BOUNDED {
             let bounds = Bounds::of(settings, &job.scenario, &each(&runs[0], mean))?;
             reach.row([

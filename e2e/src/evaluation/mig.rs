@@ -5,11 +5,11 @@ use super::bench::{all, average, mean, p95, ratio, shown};
 use super::fractions::words;
 use super::losses::{Loss, compare};
 use super::pods::{COLD_START, starts};
-use super::scenes::{A, B, EVEN, Pool, Source, Traces, UNEVEN, scenario};
+use super::scenes::{A, B, EVEN, Pool, Source, Traces, UNEVEN, always, on_pods};
 use agentpool::sharing::{InstanceFacts, Node, instance};
 use agentpool::simulation::load::AgentLoad;
 use agentpool::simulation::report::{Page, Table};
-use agentpool::simulation::{Cluster, Dispatch, NodeGroup, Nodes, Outcome, Scenario};
+use agentpool::simulation::{Outcome, Scenario};
 use agentpool::units::{GpuResource, Mebibytes};
 use anyhow::Result;
 use std::collections::BTreeMap;
@@ -99,21 +99,9 @@ impl Layout {
             model,
             ..Pool::default()
         };
-        let cluster = Cluster::Nodes(Nodes {
-            groups: vec![NodeGroup {
-                node,
-                count: self.gpus,
-                elastic: None,
-            }],
-            switching_efficiency: 1.0,
-        });
         let load = (self.load * serves, split);
-        let mut made = scenario(&pool, loads, load, cluster, seconds)?;
-        made.dispatch = Some(Dispatch::OneQueue);
-        made.services
-            .iter_mut()
-            .for_each(|service| service.cold_start = COLD_START);
-        Ok(made)
+        let nodes = (always(node, self.gpus), COLD_START);
+        on_pods(&pool, loads, load, nodes, seconds)
     }
 }
 

@@ -2,9 +2,9 @@
 
 use super::aims::Aim;
 use super::bench::{BALANCED, Settings, WATER};
-use super::bench::{average, each, mean, p95, ratio, shown, under, upper};
+use super::bench::{average, beside, each, mean, under, upper};
 use super::losses::Loss;
-use super::pods::{COLD_START, GPUS, on_pods, starts};
+use super::pods::{COLD_START, GPUS, on_gpus, starts};
 use super::scenes::EVEN;
 use super::waves::{HIGH, each_period, turns};
 use agentpool::simulation::Scenario;
@@ -27,7 +27,7 @@ pub(super) fn page(
 ) -> Result<Page> {
     let made = |period: f64| {
         let seconds = f64::max(3600.0, 10.0 * period);
-        on_pods(turns(period, seconds), (0.7, EVEN), seconds)
+        on_gpus(turns(period, seconds), (0.7, EVEN), seconds)
     };
     let rate = declared(&made(3600.0)?);
     let mut page = Page {
@@ -56,16 +56,15 @@ pub(super) fn page(
         let started = upper(interval(&each(under(runs, BALANCED), starts)));
         let still = each(&runs[0], starts).into_iter().fold(0.0, f64::max);
         aims.push(Aim::new(what, started, rate).bound_here().equal(still));
-        table.row([
+        let first = [
             format!("{period} s"),
             format!("{} s", average(&runs[0], mean)),
-            shown(ratio(runs, WATER, mean)),
-            shown(ratio(runs, WATER, p95)),
-            average(under(runs, WATER), starts),
-            shown(ratio(runs, BALANCED, mean)),
-            shown(ratio(runs, BALANCED, p95)),
-            average(under(runs, BALANCED), starts),
-        ]);
+        ];
+        let rest = [WATER, BALANCED].map(|rule| {
+            let [mean, p95] = beside(runs, rule);
+            [mean, p95, average(under(runs, rule), starts)]
+        });
+        table.row(first.into_iter().chain(rest.into_iter().flatten()));
     })?;
     page.table(table);
     Ok(page)
@@ -78,7 +77,7 @@ mod tests {
 
     #[test]
     fn what_is_asked_is_one_start_an_agent_and_window() {
-        let made = on_pods(turns(60.0, 60.0), (0.7, EVEN), 60.0).unwrap();
+        let made = on_gpus(turns(60.0, 60.0), (0.7, EVEN), 60.0).unwrap();
         assert_eq!(declared(&made), 48.0, "four agents, windows of 300 s");
     }
 }

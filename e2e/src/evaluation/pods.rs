@@ -5,12 +5,11 @@ use super::bench::{BALANCED, HOLD, Job, PROPORTIONAL, Runs, Settings, WATER};
 use super::bench::{all, average, mean, p95, plot, ratio, shown, upper};
 use super::fractions::words;
 use super::losses::{Loss, compare};
-use super::scenes::{A, B, EVEN, Pool, Source, Traces, UNEVEN, scenario};
+use super::scenes::{A, B, EVEN, Pool, Source, Traces, UNEVEN, always, on_pods};
 use agentpool::sharing::Node;
 use agentpool::simulation::load::AgentLoad;
 use agentpool::simulation::report::{Page, Table};
-use agentpool::simulation::{AgentOutcome, Cluster, Dispatch, NodeGroup};
-use agentpool::simulation::{Nodes, Outcome, Scenario};
+use agentpool::simulation::{AgentOutcome, Dispatch, Outcome, Scenario};
 use agentpool::units::{GpuResource, Mebibytes};
 use anyhow::Result;
 use std::collections::BTreeMap;
@@ -63,7 +62,7 @@ const REPEATED: usize = 3;
 const FEW: u64 = 5;
 
 /// Four agents with these loads on the node, two replicas each as it begins, behind a gateway that holds what waits.
-pub(super) fn on_pods(
+pub(super) fn on_gpus(
     loads: Vec<(AgentLoad, f64)>,
     load: (f64, [f64; 4]),
     seconds: f64,
@@ -73,20 +72,8 @@ pub(super) fn on_pods(
         min_shares: ["1"; 4],
         ..Pool::default()
     };
-    let cluster = Cluster::Nodes(Nodes {
-        groups: vec![NodeGroup {
-            node: node(GPUS),
-            count: 1,
-            elastic: None,
-        }],
-        switching_efficiency: 1.0,
-    });
-    let mut made = scenario(&pool, loads, load, cluster, seconds)?;
-    made.dispatch = Some(Dispatch::OneQueue);
-    made.services
-        .iter_mut()
-        .for_each(|service| service.cold_start = COLD_START);
-    Ok(made)
+    let nodes = (always(node(GPUS), 1), COLD_START);
+    on_pods(&pool, loads, load, nodes, seconds)
 }
 
 /// A case in words.
@@ -102,7 +89,7 @@ fn called(traces: &Traces, (source, name, load, split): Case) -> String {
 /// Every rule on a case.
 fn job(traces: &Traces, case: Case, at_once: u32, dispatch: Dispatch) -> Result<Job> {
     let (source, _, load, split) = case;
-    let mut made = on_pods(traces.loads(source)?, (load, split), traces.seconds(source))?;
+    let mut made = on_gpus(traces.loads(source)?, (load, split), traces.seconds(source))?;
     made.dispatch = Some(dispatch);
     for service in &mut made.services {
         service.max_running = at_once;

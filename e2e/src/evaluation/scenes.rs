@@ -3,10 +3,12 @@
 use crate::controlplane::binaries;
 use agentpool::api::{AgentPool, ValidPool};
 use agentpool::cli::traces;
+use agentpool::sharing::Node;
 use agentpool::simulation::load::trace::{EVERYONE, Recording, Trace};
 use agentpool::simulation::load::{AgentLoad, Arrivals, BuiltIn, Replay, Scaling, Work};
 use agentpool::simulation::load::{FOUR_AGENT_A, FOUR_AGENT_B};
-use agentpool::simulation::{Cluster, Fractions, Scenario, Service, Sharing};
+use agentpool::simulation::{Cluster, Dispatch, Fractions, NodeGroup, Nodes, Scenario};
+use agentpool::simulation::{Service, Sharing};
 use agentpool::units::MilliGpus;
 use anyhow::{Context as _, Result, bail};
 use std::collections::BTreeMap;
@@ -393,6 +395,35 @@ pub fn scenario(
         price_per_gpu_hour: 0.0,
         power: None,
     })
+}
+
+/// The same on the pods of some nodes, of which each needs so long until it serves, behind one queue an agent that holds what waits.
+pub fn on_pods(
+    pool: &Pool,
+    loads: Vec<(AgentLoad, f64)>,
+    load: (f64, [f64; 4]),
+    (nodes, cold_start): (NodeGroup, f64),
+    seconds: f64,
+) -> Result<Scenario> {
+    let cluster = Cluster::Nodes(Nodes {
+        groups: vec![nodes],
+        switching_efficiency: 1.0,
+    });
+    let mut made = scenario(pool, loads, load, cluster, seconds)?;
+    made.dispatch = Some(Dispatch::OneQueue);
+    for service in &mut made.services {
+        service.cold_start = cold_start;
+    }
+    Ok(made)
+}
+
+/// So many of a node, which are there all the time.
+pub fn always(node: Node, count: u32) -> NodeGroup {
+    NodeGroup {
+        node,
+        count,
+        elastic: None,
+    }
 }
 
 /// Hard fractions of one GPU, in force after a lag.

@@ -1,7 +1,7 @@
 //! Rules that are told wrong: what declarations may miss by.
 
 use super::bench::{BALANCED, Job, PROPORTIONAL, Settings, Told, WATER};
-use super::bench::{all, average, mean, p95, ratio, shown};
+use super::bench::{all, average, beside, mean, p95, ratio, shown};
 use super::fractions::{RULES, words};
 use super::losses::{Loss, compare};
 use super::scenes::{A, AGENTS, EVEN, Pool, Traces, UNEVEN, one_gpu, scenario};
@@ -106,15 +106,13 @@ pub(super) fn page(settings: &Settings, traces: &Traces, losses: &mut Vec<Loss>)
                     average(&runs[0], p95)
                 ));
             }
-            table.row([
+            let first = [
                 load,
                 case.words.to_owned(),
                 shown(ratio(&runs, PROPORTIONAL, mean)),
-                shown(ratio(&runs, WATER, mean)),
-                shown(ratio(&runs, WATER, p95)),
-                shown(ratio(&runs, BALANCED, mean)),
-                shown(ratio(&runs, BALANCED, p95)),
-            ]);
+            ];
+            let rest = [WATER, BALANCED].map(|rule| beside(&runs, rule));
+            table.row(first.into_iter().chain(rest.into_iter().flatten()));
         }
     }
     page.table(table);

@@ -6,12 +6,13 @@ use super::fractions::words;
 use super::losses::{Loss, compare};
 use super::overload::tail;
 use super::pods::{COLD_START, starts};
-use super::scenes::{A, AGENTS, EVEN, Pool, Traces, UNEVEN, one_gpu, scenario};
+use super::scenes::{A, AGENTS, EVEN, Pool, Traces, UNEVEN, always, on_pods};
+use super::scenes::{one_gpu, scenario};
 use agentpool::sharing::Node;
 use agentpool::simulation::load::AgentLoad;
 use agentpool::simulation::report::{Page, Table};
 use agentpool::simulation::statistics::paired_ratio;
-use agentpool::simulation::{Cluster, Dispatch, NodeGroup, Nodes, Outcome, Scenario};
+use agentpool::simulation::{Outcome, Scenario};
 use agentpool::units::{GpuResource, Mebibytes};
 use anyhow::Result;
 use std::collections::BTreeMap;
@@ -58,20 +59,8 @@ fn sliced(
         gpu_memory: Some(Mebibytes(MEMORY * 1024)),
         ..Node::default()
     };
-    let cluster = Cluster::Nodes(Nodes {
-        groups: vec![NodeGroup {
-            node,
-            count: 1,
-            elastic: None,
-        }],
-        switching_efficiency: 1.0,
-    });
-    let mut made = scenario(&pool(model), loads, load, cluster, seconds)?;
-    made.dispatch = Some(Dispatch::OneQueue);
-    made.services
-        .iter_mut()
-        .for_each(|service| service.cold_start = COLD_START);
-    Ok(made)
+    let nodes = (always(node, 1), COLD_START);
+    on_pods(&pool(model), loads, load, nodes, seconds)
 }
 
 /// Most copies that served at once.

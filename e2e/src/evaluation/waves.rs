@@ -2,7 +2,7 @@
 
 use super::aims::Aim;
 use super::bench::{BALANCED, HOLD, Job, Runs, Settings, WATER};
-use super::bench::{all, average, mean, moves, p95, ratio, shown, under, upper};
+use super::bench::{all, average, beside, mean, moves, ratio, under, upper};
 use super::losses::{Loss, compare};
 use super::scenes::{AGENTS, EVEN, Pool, one_gpu, scenario};
 use agentpool::simulation::Scenario;
@@ -136,15 +136,18 @@ fn table(
     let place = format!("hard fractions, lag {lag} s");
     each_period(settings, &place, made, losses, |period, runs, aim| {
         aims.push(aim);
-        table.row([
+        let first = [
             format!("{period} s"),
             format!("{} s", average(&runs[0], mean)),
-            shown(ratio(runs, WATER, mean)),
-            shown(ratio(runs, WATER, p95)),
-            shown(ratio(runs, BALANCED, mean)),
-            shown(ratio(runs, BALANCED, p95)),
-            average(under(runs, BALANCED), moves),
-        ]);
+        ];
+        let rest = [WATER, BALANCED].map(|rule| beside(runs, rule));
+        let moved = average(under(runs, BALANCED), moves);
+        table.row(
+            first
+                .into_iter()
+                .chain(rest.into_iter().flatten())
+                .chain([moved]),
+        );
     })?;
     Ok(table)
 }

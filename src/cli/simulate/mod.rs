@@ -17,7 +17,7 @@ mod reference;
 mod set;
 mod usual;
 
-pub use self::reference::reference;
+pub use self::reference::{reference, schema};
 
 use self::build::Plan;
 use self::failure::Failure;
@@ -25,6 +25,7 @@ use self::file::{ClusterFile, ScenarioFile};
 use self::jobs::Job;
 use self::output::Output;
 use self::set::Set;
+use crate::simulation::control::Rule;
 use crate::simulation::report::{self, Results, Runs};
 use crate::units::MilliGpus;
 use clap::Args;
@@ -142,6 +143,9 @@ fn compare(args: &SimulateArgs) -> Result<(report::Page, Results), Failure> {
             "--lag",
             format_args!("{lag}: must be at least 0"),
         ));
+    }
+    for rule in args.rules.iter().flatten() {
+        Rule::parse(rule).map_err(|error| Failure::input("--rules", error))?;
     }
     let mut sets = args.set.clone();
     if let Some(gpus) = &args.gpus {

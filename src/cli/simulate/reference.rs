@@ -28,6 +28,14 @@ pub fn reference() -> String {
         .replace("{json}", json.markdown().trim_end())
 }
 
+/// `docs/simulate.schema.json`: the JSON that is written, as a JSON Schema.
+///
+/// # Errors
+/// None that is known: a schema has nothing that JSON has not.
+pub fn schema() -> serde_json::Result<String> {
+    serde_json::to_string_pretty(&schemars::schema_for!(Results)).map(|text| text + "\n")
+}
+
 /// A row for each field of a schema, those of inner types with their paths.
 fn fields(schema: &Schema, table: &mut Table) {
     walk(schema.as_value(), schema.as_value(), "", table);

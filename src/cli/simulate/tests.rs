@@ -253,6 +253,13 @@ fn wrong_input_is_refused_with_file_and_field_and_what_would_be_right() {
         ("seconds: .nan", &["must be above 0"]),
         ("seeds: 0", &["seeds: 0: must be from 1 to 1000"]),
         ("rules: [hpaa]", &["rules: rule \"hpaa\": expected one of"]),
+        (
+            "rules: [hold, 'hpa:5']",
+            &[
+                "scenario.yaml: rules: rule \"hpa:5\": expected",
+                "at most 0.909",
+            ],
+        ),
         ("rules: []", &["rules: is empty"]),
         ("rules: [hpa]", &["hpa"]),
         ("warmup: 2000", &["warmup is 2000, expected"]),
@@ -415,6 +422,23 @@ fn the_offered_load_of_steps_is_their_mean_and_a_short_peak_is_no_reason_to_refu
     assert!(peak.contains("offered load 0.06"), "{peak}");
     let refused = cluster("[{seconds: 50, rate: 3e8}]").unwrap_err();
     assert!(refused.contains("must be at most 1e10"), "{refused}");
+}
+
+#[test]
+fn a_target_that_makes_no_sense_is_refused_with_the_flag_and_what_would_be_right() {
+    let pool = example("time-slicing.yaml");
+    for (rule, right) in [
+        ("hpa:5", "at most 0.909"),
+        ("knative:70", "at most 1 "),
+        ("keda:0", "waiting requests a replica"),
+        ("wva:-1", "above 0"),
+        ("dynamo:NaN", "above 0"),
+    ] {
+        let error = results(&["--pool", &pool, "--rules", &format!("hold,{rule}")]).unwrap_err();
+        let begins = format!("--rules: rule {rule:?}: expected ");
+        assert!(error.starts_with(&begins), "{error}");
+        assert!(error.contains(right), "{error}");
+    }
 }
 
 #[test]

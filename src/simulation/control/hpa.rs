@@ -30,6 +30,8 @@ struct Agent {
 
 /// The target without one: `averageUtilization: 80`.
 pub(super) const TARGET: f64 = 0.8;
+/// The largest target at which GPUs that are always busy are beyond the tolerance, in thousandths.
+pub(super) const MOST: f64 = 0.909;
 
 impl Hpa {
     /// # Errors
@@ -189,6 +191,12 @@ mod tests {
             want(2, 2),
             "no metric, no change"
         );
+    }
+
+    #[test]
+    fn above_the_largest_target_gpus_that_are_always_busy_add_no_replica() {
+        assert_eq!(recommend(1.0, MOST, &census(4, 0, 0), 4), 5);
+        assert_eq!(recommend(1.0, MOST + 0.001, &census(4, 0, 0), 4), 4);
     }
 
     fn census(ready: u32, loading: u32, pending: u32) -> Census {

@@ -38,7 +38,7 @@ pub enum Rule {
     RoundRobin,
     /// A HorizontalPodAutoscaler an agent.
     Hpa {
-        /// Utilisation of its GPUs; > 0.
+        /// Utilisation of its GPUs; > 0, at most 0.909.
         target: f64,
     },
     /// A KEDA ScaledObject an agent.
@@ -48,7 +48,7 @@ pub enum Rule {
     },
     /// A Knative pod autoscaler an agent.
     Knative {
-        /// Part of a replica's concurrency limit; > 0.
+        /// Part of a replica's concurrency limit; > 0, at most 1.
         target: f64,
     },
     /// WVA's rescale.
@@ -113,7 +113,7 @@ impl Rule {
     /// Reads a rule as the command line names it: `hpa`, or with a target of one's own `hpa:0.5`.
     ///
     /// # Errors
-    /// When there is no such rule, it has no target, or the target is no number above zero; says what there is.
+    /// When there is no such rule, it has no target, or the target is no number that makes sense; says what there is.
     pub fn parse(text: &str) -> Result<Self, RuleError> {
         let wrong = |right: String| RuleError {
             text: text.chars().take(64).collect(),
@@ -131,11 +131,30 @@ impl Rule {
         let Some(what) = rule.target() else {
             return Err(wrong(format!("{name} alone: it has no target")));
         };
+        let most = rule.most();
+        let bound = most.map_or_else(String::new, |(most, why)| {
+            format!(" and at most {most} ({why})")
+        });
         rule.with(given).ok_or_else(|| {
             wrong(format!(
-                "{name} or {name}:TARGET with a target above 0: {what}"
+                "{name} or {name}:TARGET with a target above 0{bound}: {what}"
             ))
         })
+    }
+
+    /// The largest target that makes sense, and why; `None`: what it is compared with has no bound. Requests that wait have none, so
+    /// that every number of KEDA, WVA and Dynamo is reached by some load.
+    const fn most(&self) -> Option<(f64, &'static str)> {
+        match self {
+            Self::Balanced { .. } => Some((10.0, "as in the API")),
+            Self::Hpa { .. } => Some((
+                hpa::MOST,
+                "a GPU is never busier than all the time, and a tenth above the target is tolerated, so that with more it never adds a \
+                 replica",
+            )),
+            Self::Knative { .. } => Some((1.0, "Knative refuses more than 100 %")),
+            _ => None,
+        }
     }
 
     /// The same rule with another target, in the words of the command line.
@@ -145,6 +164,7 @@ impl Rule {
                 .parse::<f64>()
                 .ok()
                 .filter(|t| t.is_finite() && *t > 0.0)
+                .filter(|t| self.most().is_none_or(|(most, _)| *t <= most))
         };
         let gpus = || MilliGpus::parse(given).ok().filter(|g| g.0 > 0);
         Some(match self {
@@ -156,7 +176,7 @@ impl Rule {
                 gpus: Some(gpus()?),
             },
             Self::Balanced { .. } => Self::Balanced {
-                headroom: Some(number().filter(|h| *h <= 10.0)?),
+                headroom: Some(number()?),
             },
             Self::Hpa { .. } => Self::Hpa { target: number()? },
             Self::Keda { .. } => Self::Keda { target: number()? },
@@ -194,9 +214,11 @@ impl Rule {
             Self::StaticEqual { .. } | Self::StaticProportional { .. } => {
                 "GPUs that are split (default all)"
             }
-            Self::Hpa { .. } => "utilisation of an agent's GPUs (default 0.8)",
+            Self::Hpa { .. } => "utilisation of an agent's GPUs, at most 0.909 (default 0.8)",
             Self::Keda { .. } => "waiting requests a replica (default 5)",
-            Self::Knative { .. } => "part of a replica's concurrency limit (default 0.7)",
+            Self::Knative { .. } => {
+                "part of a replica's concurrency limit, at most 1 (default 0.7)"
+            }
             Self::Wva { .. } => "occupancy above which it scales up (default 0.85)",
             Self::Dynamo { .. } => "occupancy above which it scales up (default 1)",
         })

@@ -152,6 +152,11 @@ fn every_rule_is_named_once_and_read_back() {
         "knative:0.9",
         "wva:0.5",
         "dynamo:0.7",
+        "hpa:0.909",
+        "knative:1",
+        "keda:100",
+        "wva:4",
+        "dynamo:4",
         "static-equal:3",
         "static-proportional:2500m",
     ] {
@@ -170,6 +175,11 @@ fn what_is_no_rule_is_refused_with_what_would_be_right() {
         ("hpa:NaN", "above 0"),
         ("hpa:inf", "above 0"),
         ("keda:-5", "waiting requests"),
+        ("hpa:5", "at most 0.909"),
+        ("hpa:0.91", "never adds a replica"),
+        ("hpa:80", "utilisation of an agent's GPUs"),
+        ("knative:70", "at most 1 (Knative refuses"),
+        ("balanced:11", "at most 10"),
         ("static-equal:0", "GPUs that are split"),
         ("static-equal:0.0001", "GPUs that are split"),
     ] {
