@@ -232,9 +232,12 @@ impl Readings {
         reading.map_or(Load::Unknown, |r| r.tracker.load(now, window).0)
     }
 
-    /// Why the pool's metrics server cannot be read, once two rounds in a row have failed.
-    pub fn outage(&self) -> Option<Problem> {
-        self.outage.problem()
+    /// Why the pool's metrics server cannot be read, as far as that is sure or shows in these signals.
+    pub fn outage<'a>(
+        &self,
+        signals: impl IntoIterator<Item = &'a AgentSignal>,
+    ) -> Option<Problem> {
+        self.outage.problem(signals)
     }
 
     /// The signal of every agent over `window`, in the pool's order.
