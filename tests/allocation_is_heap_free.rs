@@ -29,6 +29,7 @@ fn pool(names: &[String], whole: u64) -> Vec<Agent<'_>> {
         base_throughput: 40.0,
         speed_exponent: if i.is_multiple_of(5) { 0.6 } else { 1.0 },
         part: MilliGpus(i % 7 * 100),
+        swaps: i % 3 == 0,
         load: load(i),
         floor: MilliGpus(i % 11 * 10),
         ceiling: MilliGpus(200 + i % 1900),

@@ -21,7 +21,7 @@ pub(super) const ASKED: usize = CANDIDATES;
 /// A replica changes hands when what the one lacks and what the other has too much is more than this many replicas: half of one
 /// more than what brings both nearer to their wishes, so that the way back needs a clear difference.
 const NEARER: f64 = 1.5;
-/// On average an agent starts a replica once in so many lags: then at most a tenth of a replica an agent is lost to starts.
+/// An agent is allowed one start of a replica in so many lags: then at most a tenth of a replica an agent is lost to starts.
 const LAGS_A_START: f64 = 10.0;
 /// Starts of one decision.
 const STARTS: usize = 4;
@@ -43,7 +43,7 @@ pub(super) struct Held {
 impl Held {
     pub(super) const NOTHING: Self = Self::serving(-1.0);
 
-    const fn serving(all: f64) -> Self {
+    pub(super) const fn serving(all: f64) -> Self {
         Self {
             all,
             serves: all,
@@ -60,6 +60,16 @@ impl Held {
         self.serves
     }
 
+    /// Whether it has something that does not serve yet.
+    pub(super) fn starts(&self) -> bool {
+        self.wait > 0.0
+    }
+
+    /// Another part instead of what it has.
+    pub(super) fn change(&mut self, share: f64, wait: f64) {
+        (self.all, self.serves, self.wait) = (share, 0.0, wait);
+    }
+
     fn give(&mut self, share: f64) {
         self.all -= share;
         self.serves = self.serves.min(self.all);
@@ -72,15 +82,14 @@ impl Held {
 }
 
 /// Lets each candidate, and what is asked for, move replicas where that brings them nearer to their part of the assignment.
+///
+/// A start must have been allowed for before it is asked for. None is when a memory begins, and at most one an agent is kept: counted
+/// from there, no more replicas have changed hands at any instant than the rate comes to.
 pub(super) fn shift(memory: &mut Memory, agents: &[Agent<'_>], horizon: Horizon, pool: Pool) {
     let follows = memory.follows();
-    for learned in &mut memory.agents {
-        if learned.held.len() != ROWS {
-            learned.held = vec![Held::NOTHING; ROWS];
-        }
-    }
-    let rate = pool.agents / (LAGS_A_START * horizon.lag.max(1e-3));
-    for (row, spent) in memory.starts.iter_mut().enumerate() {
+    rows(memory);
+    let rate = rate(horizon, pool);
+    for (row, allowed) in memory.allowed.0.iter_mut().enumerate() {
         if row != ASKED && !compared(row, pool) {
             continue;
         }
@@ -93,14 +102,28 @@ pub(super) fn shift(memory: &mut Memory, agents: &[Agent<'_>], horizon: Horizon,
             wait: horizon.span,
         };
         let mut spare = table.level();
-        *spent = (*spent - rate * horizon.elapsed).max(0.0);
+        *allowed = (*allowed + rate * horizon.elapsed).min(pool.agents);
         for _ in 0..STARTS {
-            if *spent + 1.0 > pool.agents || !table.exchange(&mut spare) {
+            if *allowed < 1.0 || !table.exchange(&mut spare) {
                 break;
             }
-            *spent += 1.0;
+            *allowed -= 1.0;
         }
     }
+}
+
+/// Makes room for what is held in each row.
+pub(super) fn rows(memory: &mut Memory) {
+    for learned in &mut memory.agents {
+        if learned.held.len() != ROWS {
+            learned.held = vec![Held::NOTHING; ROWS];
+        }
+    }
+}
+
+/// Starts a second that the pool is allowed.
+pub(super) fn rate(horizon: Horizon, pool: Pool) -> f64 {
+    pool.agents / (LAGS_A_START * horizon.lag.max(1e-3))
 }
 
 /// What all agents hold in one row.
