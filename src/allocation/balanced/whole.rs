@@ -21,6 +21,8 @@ pub(super) const ASKED: usize = CANDIDATES;
 /// A replica changes hands when what the one lacks and what the other has too much is more than this many replicas: half of one
 /// more than what brings both nearer to their wishes, so that the way back needs a clear difference.
 const NEARER: f64 = 1.5;
+/// The fewer starts are left the more, up to so many replicas: what is left is for those who are far off.
+const SCARCE: f64 = 1.0;
 /// An agent is allowed one start of a replica in so many lags: then at most a tenth of a replica an agent is lost to starts.
 const LAGS_A_START: f64 = 10.0;
 /// Starts of one decision.
@@ -100,10 +102,12 @@ pub(super) fn shift(memory: &mut Memory, agents: &[Agent<'_>], horizon: Horizon,
             row,
             part: PARTS.get(row).copied().unwrap_or(follows),
             wait: horizon.span,
+            nearer: NEARER,
         };
         let mut spare = table.level();
         *allowed = (*allowed + rate * horizon.elapsed).min(pool.agents);
         for _ in 0..STARTS {
+            table.nearer = NEARER + SCARCE * (1.0 - *allowed / pool.agents);
             if *allowed < 1.0 || !table.exchange(&mut spare) {
                 break;
             }
@@ -135,6 +139,8 @@ struct Table<'a, 'b> {
     part: f64,
     /// Seconds until a replica that changes hands serves again.
     wait: f64,
+    /// Replicas by which a move must bring two agents nearer to what they wish for, counted both.
+    nearer: f64,
 }
 
 impl Table<'_, '_> {
@@ -228,7 +234,7 @@ impl Table<'_, '_> {
         };
         let excess = |table: &Self, i: usize| {
             let excess = -table.lacks(i);
-            let gives = i != taker && table.may_give(i) && lack + excess > NEARER;
+            let gives = i != taker && table.may_give(i) && lack + excess > table.nearer;
             gives.then_some(excess)
         };
         let unit = quantum(&self.agents[taker]);
