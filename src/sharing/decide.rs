@@ -113,10 +113,11 @@ fn first_pass(market: &Market<'_>, room: &Room, cases: &[Case]) -> Option<Vec<Op
         let far = who.iter().zip(kept).any(|(i, quantum)| {
             !cases[*i].near && cases[*i].aim > quantum.share.0.saturating_add(market.step(*i) / 2)
         });
-        if far && let Some(moved) = pack(Distress::Moves) {
-            if total(&moved).is_clearly_below(&total(kept)) {
-                found = Some(moved);
-            }
+        if far
+            && let Some(moved) = pack(Distress::Moves)
+            && total(&moved).is_clearly_below(&total(kept))
+        {
+            found = Some(moved);
         }
     }
     if let Some(changed) = &found
