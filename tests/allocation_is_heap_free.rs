@@ -9,8 +9,8 @@ fn allocations(work: impl FnOnce()) -> u64 {
 }
 
 /// Every third agent idle, every seventh without a signal; floors, minima, ceilings and exponents of all kinds.
-/// Shares are any, or with `whole` above zero one or two of that size.
-fn pool(names: &[String], whole: u64) -> Vec<Agent<'_>> {
+/// Shares are any, or with `whole` above zero one or two of that size; with `swaps` parts of several sizes for every third.
+fn pool(names: &[String], whole: u64, swaps: bool) -> Vec<Agent<'_>> {
     let load = |i: u64| match (i % 7, i % 3) {
         (6, _) => Load::Unknown,
         (_, 2) => Load::Measured {
@@ -29,6 +29,7 @@ fn pool(names: &[String], whole: u64) -> Vec<Agent<'_>> {
         base_throughput: 40.0,
         speed_exponent: if i.is_multiple_of(5) { 0.6 } else { 1.0 },
         part: MilliGpus(i % 7 * 100),
+        swaps: swaps && i.is_multiple_of(3),
         load: load(i),
         floor: MilliGpus(i % 11 * 10),
         ceiling: MilliGpus(200 + i % 1900),
@@ -53,17 +54,19 @@ fn no_policy_allocates_on_the_heap_in_any_of_its_stages() {
             headroom_milli: 2000,
         }),
     ];
-    for (n, whole) in [
-        (1, 0),
-        (10, 0),
-        (10, 50),
-        (64, 50),
-        (511, 0),
-        (511, 100),
-        (5000, 0),
+    for (n, whole, swaps) in [
+        (1, 0, false),
+        (10, 0, false),
+        (10, 0, true),
+        (10, 50, false),
+        (64, 50, false),
+        (511, 0, false),
+        (511, 0, true),
+        (511, 100, false),
+        (5000, 0, false),
     ] {
         let names: Vec<String> = (0..n).map(|i| format!("agent-{i:05}")).collect();
-        let agents = pool(&names, whole);
+        let agents = pool(&names, whole, swaps);
         let mut out = vec![Allotment::default(); n];
         // From a shortage of floors over a shortage of entitlements and of demand to headroom.
         for capacity_per_agent in [0, 20, 100, 300, 800, 5000] {

@@ -13,6 +13,7 @@ struct Facts {
     throughput: f64,
     exponent: f64,
     part: u64,
+    swaps: bool,
     load: Option<(f64, f64)>,
     floor: u64,
     above_floor: u64,
@@ -48,7 +49,7 @@ fn facts() -> impl Strategy<Value = Facts> {
         priority(),
         milli(),
         10.0..200.0f64,
-        (exponent, prop_oneof![Just(0u64), 1u64..1200]),
+        (exponent, prop_oneof![Just(0u64), 1u64..1200], any::<bool>()),
         load(),
         milli(),
         milli(),
@@ -60,7 +61,7 @@ fn facts() -> impl Strategy<Value = Facts> {
                 priority,
                 minimum,
                 throughput,
-                (exponent, part),
+                (exponent, part, swaps),
                 load,
                 floor,
                 above_floor,
@@ -72,6 +73,7 @@ fn facts() -> impl Strategy<Value = Facts> {
                 throughput,
                 exponent,
                 part,
+                swaps,
                 load,
                 floor,
                 above_floor,
@@ -95,6 +97,7 @@ fn agents(facts: &[Facts]) -> Vec<Agent<'static>> {
         base_throughput: f.throughput,
         speed_exponent: f.exponent,
         part: MilliGpus(f.part),
+        swaps: f.swaps,
         load: f
             .load
             .map_or(Load::Unknown, |(arrivals_per_second, backlog)| {

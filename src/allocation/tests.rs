@@ -33,6 +33,7 @@ pub(super) fn agent(name: &str) -> Agent<'_> {
         base_throughput: 100.0,
         speed_exponent: 1.0,
         part: MilliGpus::ZERO,
+        swaps: false,
         load: arrivals(0.0),
         floor: MilliGpus::ZERO,
         ceiling: MilliGpus::whole(64),

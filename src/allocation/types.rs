@@ -73,6 +73,9 @@ pub struct Agent<'a> {
     /// Largest part of a GPU that one replica can have: a larger share is several parts, whose speeds add up. At most a GPU;
     /// zero: a whole GPU.
     pub part: MilliGpus,
+    /// Parts of several sizes exist that it could have (MIG): another share may mean another part, and then it serves nobody until a pod
+    /// of that size does.
+    pub swaps: bool,
     /// What is known of its load.
     pub load: Load,
     /// Share that its smallest permitted quantum amounts to: it counts at least at this size.
@@ -153,7 +156,7 @@ pub enum Reason {
     SignalLost,
     /// The policy gives everyone the same.
     EqualSplit,
-    /// The evidence does not say that moving shares would pay: everyone holds an equal part.
+    /// The evidence does not say that moving shares would pay: everyone holds an equal part, or on unequal MIG instances what it has.
     HoldingSteady,
     /// The paper's rule: share of the weighted demand, not below the minimum before normalisation.
     Proportional,

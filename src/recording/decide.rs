@@ -22,6 +22,7 @@ pub fn allot(
             base_throughput: agent.base_throughput,
             speed_exponent: agent.speed_exponent,
             part: extent.part,
+            swaps: extent.swaps,
             load: *load,
             floor: extent.floor,
             ceiling: extent.ceiling,

@@ -105,6 +105,7 @@ fn first_pass(market: &Market<'_>, room: &Room, cases: &[Case]) -> Option<Vec<Op
             .map(|i| want(market, *i, &cases[*i], distress))
             .collect()
     };
+    let total = |quanta: &[Quantum]| packer::total(&wants(Distress::Moves), quanta);
     let pack = |distress: Distress| room.pack(market, &who, &wants(distress));
     let mut found = [
         Distress::None,
@@ -119,12 +120,34 @@ fn first_pass(market: &Market<'_>, room: &Room, cases: &[Case]) -> Option<Vec<Op
         let far = who.iter().zip(kept).any(|(i, quantum)| {
             !cases[*i].near && cases[*i].aim > quantum.share.0.saturating_add(market.step(*i) / 2)
         });
-        if far && let Some(moved) = pack(Distress::Moves) {
-            let free = wants(Distress::Moves);
-            let total = |quanta: &[Quantum]| packer::total(&free, quanta);
-            if total(&moved).is_clearly_below(&total(kept)) {
-                found = Some(moved);
+        if far
+            && let Some(moved) = pack(Distress::Moves)
+            && total(&moved).is_clearly_below(&total(kept))
+        {
+            found = Some(moved);
+        }
+    }
+    if let Some(changed) = &found
+        && who
+            .iter()
+            .zip(changed)
+            .any(|(i, quantum)| swaps(market, *i, &cases[*i], quantum))
+    {
+        let as_they_are = |distress: Distress| {
+            let mut wants = wants(distress);
+            for (i, want) in who.iter().zip(&mut wants) {
+                want.menu
+                    .retain(|quantum| !swaps(market, *i, &cases[*i], quantum));
             }
+            room.pack(market, &who, &wants)
+        };
+        let same = [Distress::None, Distress::Moves]
+            .into_iter()
+            .find_map(as_they_are);
+        if let Some(same) = same
+            && !total(changed).is_worth_a_stop(&total(&same))
+        {
+            found = Some(same);
         }
     }
     let mut chosen: Vec<Option<Quantum>> = cases
@@ -135,6 +158,12 @@ fn first_pass(market: &Market<'_>, room: &Room, cases: &[Case]) -> Option<Vec<Op
         chosen[i] = Some(quantum);
     }
     Some(chosen)
+}
+
+/// Whether the agent would be stopped: it has another resource now, which it could keep.
+fn swaps(market: &Market<'_>, i: usize, case: &Case, quantum: &Quantum) -> bool {
+    let now = case.in_force.as_ref().filter(|now| market.offers(i, now));
+    now.is_some_and(|now| now.resource != quantum.resource)
 }
 
 fn want(market: &Market<'_>, i: usize, case: &Case, distress: Distress) -> Want {

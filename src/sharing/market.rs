@@ -184,6 +184,13 @@ impl<'a> Market<'a> {
         shares.filter(|share| *share <= budget).max().unwrap_or(0)
     }
 
+    /// Whether units of several sizes are there that the agent could have.
+    pub fn has_sizes(&self, i: usize) -> bool {
+        let mut there = self.permitted(i).filter(|unit| unit.total() > 0);
+        let first = there.next().map(|unit| unit.share);
+        there.any(|unit| Some(unit.share) != first)
+    }
+
     /// What the agent could have: from `fewest` replicas to the first quantum of each unit that covers `upto` milli-GPUs.
     pub fn menu(&self, i: usize, fewest: u32, upto: u64) -> Vec<Quantum> {
         let agent = &self.shape.agents[i];

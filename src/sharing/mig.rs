@@ -160,6 +160,47 @@ mod tests {
     }
 
     #[test]
+    fn an_agent_swaps_only_where_parts_of_several_sizes_are_there_for_it() {
+        let swaps = |layout: &[(&str, u32)], memory: u64, is_locked: bool| {
+            let mut one = running(&mig("3g.40gb"), 1, &["n"]);
+            one.template_locked = is_locked;
+            let observed = world(vec![a100("n", layout)], vec![one]);
+            survey(&alone(4, memory), &observed).agents[0].swaps
+        };
+        let mixed = [("1g.10gb", 1), ("3g.40gb", 1)];
+        assert!(swaps(&mixed, 9000, false));
+        assert!(!swaps(&mixed, 9000, true), "its template stays");
+        assert!(!swaps(&mixed, 30_000, false), "one holds its model");
+        assert!(!swaps(&[("3g.40gb", 2)], 9000, false));
+    }
+
+    #[test]
+    fn nobody_is_stopped_for_capacity_that_is_only_lent() {
+        let layout = [("1g.10gb", 1), ("3g.40gb", 1)];
+        let agents = vec![
+            running(&mig("1g.10gb"), 1, &["n"]),
+            running(&mig("3g.40gb"), 1, &["n"]),
+        ];
+        let two = ["a", "b"].map(|name| with_memory(agent(name, Priority::Medium, 1, 1, 1), 9000));
+        let mut shape = pool(Strategy::Mig, two.to_vec());
+        shape.allow_downtime = true;
+        let observed = world(vec![a100("n", &layout)], agents);
+        let steps = |demand: u64| {
+            let asks = Allotment {
+                demand: MilliGpus(demand),
+                ..hungry(388)
+            };
+            let decision = [asks, hungry(100)];
+            let memory = Memory::default();
+            plan(&shape, &observed, &decision, &memory, Duration::ZERO)
+                .0
+                .steps
+        };
+        assert_eq!(steps(120), [], "it has what its load asks for");
+        assert_ne!(steps(300), []);
+    }
+
+    #[test]
     fn the_smallest_profile_is_taken_whose_memory_holds_the_model_and_whose_share_covers() {
         let layout = [("1g.10gb", 2), ("2g.20gb", 1), ("3g.40gb", 1)];
         assert_eq!(

@@ -60,6 +60,7 @@ fn steps_when_settled(
                     base_throughput: 10.0,
                     speed_exponent: 1.0,
                     part: extent.part,
+                    swaps: extent.swaps,
                     load: Load::Measured {
                         arrivals_per_second: mean,
                         backlog: mean / 5.0,

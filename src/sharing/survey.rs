@@ -39,6 +39,7 @@ pub(super) fn partitions(market: &Market<'_>) -> Survey {
                     Strategy::Mig => MilliGpus(market.largest(i, capacity.0)),
                     Strategy::WholeGpu | Strategy::TimeSlicing { .. } => MilliGpus::ZERO,
                 },
+                swaps: shape.strategy == Strategy::Mig && market.has_sizes(i),
                 realized: market.in_force(i).map_or(MilliGpus::ZERO, |q| q.share),
             }
         })

@@ -115,6 +115,7 @@ pub(super) fn survey(market: &Market<'_>) -> Survey {
                 ceiling: MilliGpus(ceiling),
                 quantum: MilliGpus::ZERO,
                 part: MilliGpus::ZERO,
+                swaps: false,
                 realized: MilliGpus(share(capacity.0, mine, all)),
             }
         })

@@ -260,6 +260,8 @@ pub struct Extent {
     pub quantum: MilliGpus,
     /// Share of the largest part of a GPU that one replica could be given (MIG); else zero.
     pub part: MilliGpus,
+    /// Parts of several sizes are there that one replica could be given (MIG).
+    pub swaps: bool,
     /// Share in force; pending and loading copies count as granted.
     pub realized: MilliGpus,
 }

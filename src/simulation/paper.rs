@@ -200,6 +200,7 @@ fn decide(gpus: u64) -> [Allotment; 4] {
         base_throughput: AGENTS[i].throughput,
         speed_exponent: 1.0,
         part: MilliGpus::ZERO,
+        swaps: false,
         load: Load::Measured {
             arrivals_per_second: AGENTS[i].arrivals,
             backlog: 0.0,

@@ -129,7 +129,8 @@ pub(super) fn page(settings: &Settings, traces: &Traces, losses: &mut Vec<Loss>)
     ));
     page.text(
         "The policies reckon with as many of the largest instance that an agent could have as its load needs; smaller ones serve more with \
-         the same share. Where agents change places both are without a pod for a moment.",
+         the same share. Where agents change places both are without a pod for a moment: nobody is stopped for capacity that is only lent, \
+         and where instances differ in size Balanced reckons with the time that both lose.",
     );
     for layout in &LAYOUTS {
         page.heading(layout.words);

@@ -38,7 +38,7 @@ pub(super) fn page(
         "The same waves on {GPUS} whole GPUs, cold start {COLD_START} s: each agent in turn gets {HIGH} times its mean for a quarter of the \
          period, at least 10 periods. Nothing in the API bounds pod starts as such. What is asked here is one start an agent and \
          stabilization window of scaleDown, {rate} an hour: a constant of this evaluation. \
-         Balanced bounds itself by as much over time, with up to one start an agent ahead of it, so that a run of a few hours may show more.",
+         Balanced bounds itself by as much, counted from the beginning of a run: a start must have been allowed for before it is made.",
     ));
     let mut table = Table::new([
         "<period",

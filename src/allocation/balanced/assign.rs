@@ -15,7 +15,7 @@ const BY_BACKLOG: f64 = 0.1;
 const NOISE: f64 = 0.1;
 /// A new assignment is taken up when what is held costs more by this part: small corrections of a flat optimum do not pay for
 /// a move.
-const PAYS: f64 = 0.1;
+pub(super) const PAYS: f64 = 0.1;
 /// Overload is what leaves no room to work the backlog off in this many horizons.
 const CLEARED_OVER: f64 = 16.0;
 const PRIORITIES: [Priority; 3] = [Priority::High, Priority::Medium, Priority::Low];
@@ -196,12 +196,16 @@ fn protect(learned: &mut [Learned], agents: &[Agent<'_>], pool: Pool) {
 
 fn root(learned: &Learned, agent: &Agent<'_>, load: KnownLoad, horizon: Horizon) -> f64 {
     let backlog = load.backlog.min(LARGEST_LOAD);
-    let noise = NOISE * horizon.span * (learned.forecast + learned.dispersion);
-    let cost = 0.5 * (backlog * backlog + noise);
+    let cost = 0.5 * (backlog * backlog + unrest(learned, horizon));
     let throughput = agent
         .base_throughput
         .clamp(1.0 / LARGEST_LOAD, LARGEST_LOAD);
     (agent.priority.weight() as f64 * cost / throughput).sqrt()
+}
+
+/// What cannot be foretold, as a squared backlog.
+pub(super) fn unrest(learned: &Learned, horizon: Horizon) -> f64 {
+    NOISE * horizon.span * (learned.forecast + learned.dispersion)
 }
 
 /// What part of its need an agent gets when not all needs fit: in proportion to its weight, never more than all.

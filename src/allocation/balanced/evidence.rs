@@ -4,7 +4,7 @@ use super::super::demand::load;
 use super::super::types::Agent;
 use super::forecast::gain;
 use super::memory::{Learned, Memory};
-use super::{Horizon, LARGEST_LOAD, Pool, whole};
+use super::{Horizon, LARGEST_LOAD, Pool, places, whole};
 
 /// Candidates, from the equal split to almost all of the assignment.
 pub(super) const CANDIDATES: usize = 5;
@@ -18,7 +18,7 @@ const LEAVES_HOLD: f64 = 0.05;
 /// and any other candidate for one whose cost is lower by this part.
 const CHANGES: f64 = 0.02;
 /// Utilisation beyond which a queue's backlog says what its utilisation no longer can.
-const FULL: f64 = 0.95;
+pub(super) const FULL: f64 = 0.95;
 
 impl Memory {
     /// The part of the assignment that is followed.
@@ -34,6 +34,8 @@ pub(super) fn weigh(memory: &mut Memory, agents: &[Agent<'_>], horizon: Horizon,
     }
     if pool.whole {
         whole::shift(memory, agents, horizon, pool);
+    } else if pool.places {
+        places::shift(memory, agents, horizon, pool);
     }
 }
 
@@ -47,7 +49,7 @@ fn run(memory: &mut Memory, agents: &[Agent<'_>], horizon: Horizon, pool: Pool) 
             let weight = agent.priority.weight() as f64;
             for (candidate, part) in PARTS.into_iter().enumerate() {
                 let held = learned.held.get_mut(candidate);
-                let milli = match held.filter(|held| pool.whole && held.all >= 0.0) {
+                let milli = match held.filter(|held| pool.in_pieces() && held.all >= 0.0) {
                     Some(held) => held.pass(horizon.elapsed),
                     None => share(learned, agent, part, pool),
                 };
@@ -82,9 +84,9 @@ fn run(memory: &mut Memory, agents: &[Agent<'_>], horizon: Horizon, pool: Pool) 
     }
 }
 
-/// Whether a candidate may be followed: with whole replicas only the first and the last, see `whole`.
+/// Whether a candidate may be followed: with whole replicas and parts only the first and the last, see `whole`.
 pub(super) const fn compared(candidate: usize, pool: Pool) -> bool {
-    !pool.whole || candidate == 0 || candidate == CANDIDATES - 1
+    !pool.in_pieces() || candidate == 0 || candidate == CANDIDATES - 1
 }
 
 /// Milli-GPUs that an agent has under a candidate, where any share can be had.
@@ -101,7 +103,7 @@ fn share(learned: &Learned, agent: &Agent<'_>, part: f64, pool: Pool) -> f64 {
 }
 
 /// Requests a second that an agent serves with so many milli-GPUs.
-fn speed(agent: &Agent<'_>, milli: f64) -> f64 {
+pub(super) fn speed(agent: &Agent<'_>, milli: f64) -> f64 {
     let gpus = milli / 1000.0;
     let part = agent.part_gpus();
     let speed = if agent.speed_exponent >= 1.0 {

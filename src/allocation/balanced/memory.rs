@@ -1,8 +1,8 @@
 use super::super::types::{Agent, Snapshot};
 use super::evidence::CANDIDATES;
 use super::forecast::MEANS;
-use super::whole::{Held, ROWS};
-use super::{Horizon, exact};
+use super::whole::{ASKED, Held, ROWS};
+use super::{Horizon, LARGEST_LOAD, exact};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
@@ -26,13 +26,28 @@ pub struct Memory {
     /// Fading mean of each candidate's weighted backlog.
     #[serde(with = "exact::array")]
     pub(super) cost: [f64; CANDIDATES],
-    /// Starts of replicas lately: of each candidate, and of what is asked for.
-    #[serde(with = "exact::array")]
-    pub(super) starts: [f64; ROWS],
+    /// Starts of replicas that may be made now.
+    #[serde(default)]
+    pub(super) allowed: Allowed,
     /// The candidate that is followed.
     pub(super) followed: usize,
     /// In the order of the snapshot's agents.
     pub(super) agents: Vec<Learned>,
+}
+
+/// Starts of replicas that may be made: of each candidate, and of what is asked for.
+///
+/// What is asked for begins with none, so that a bound on starts holds from the beginning. The candidates begin with all that they may
+/// keep: what a candidate is worth in the long run must not depend on how a memory begins.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub(super) struct Allowed(#[serde(with = "exact::array")] pub(super) [f64; ROWS]);
+
+impl Default for Allowed {
+    fn default() -> Self {
+        let mut rows = [LARGEST_LOAD; ROWS];
+        rows[ASKED] = 0.0;
+        Self(rows)
+    }
 }
 
 /// What is remembered of one agent.

@@ -16,7 +16,8 @@
 //!    queues on the measured arrivals, each decision in force one lag later. The one with the least weighted backlog is
 //!    followed, once it is better by a margin. While nothing pays, the equal split holds: [`Reason::HoldingSteady`].
 //!    Where shares are whole replicas (`whole`) only the first and the last are compared, replica by replica: one that changes hands serves
-//!    nobody until it has started. What is asked for follows the better one, at most one start an agent in ten lags on average.
+//!    nobody until it has started. What is asked for follows the better one, with no more starts at any time than one an agent in ten lags.
+//!    Where they are parts of several sizes (`places`) agents change places, and holding is to keep what is in force.
 //! 4. **Laws.** What comes out is what each agent *wishes for*; floors, entitlements, weights and ceilings are dealt with by
 //!    WaterFilling's own stages, and what ceilings leave over is lent to all alike.
 //!
@@ -32,6 +33,7 @@ mod evidence;
 mod exact;
 mod forecast;
 mod memory;
+mod places;
 mod surge;
 #[cfg(test)]
 mod tests;
@@ -69,6 +71,15 @@ struct Pool {
     agents: f64,
     /// Shares are whole replicas.
     whole: bool,
+    /// Shares are parts of several sizes.
+    places: bool,
+}
+
+impl Pool {
+    /// Shares are what exists, and one that changes hands serves nobody until it has started.
+    const fn in_pieces(self) -> bool {
+        self.whole || self.places
+    }
 }
 
 /// How much is saved.
@@ -138,10 +149,12 @@ fn claim(
             _ => known += 1,
         }
     }
+    let whole = agents.iter().any(|agent| agent.quantum.0 > 0);
     Pool {
         free: snapshot.capacity.0.saturating_sub(kept).min(LARGEST) as f64,
         agents: f64::from(known),
-        whole: agents.iter().any(|agent| agent.quantum.0 > 0),
+        whole,
+        places: !whole && agents.iter().any(|agent| agent.swaps),
     }
 }
 
@@ -162,7 +175,7 @@ fn wish(
             .map_or(0.0, |held| held.all.max(0.0))
     };
     let share = |learned: &Learned| {
-        if pool.whole && !saved {
+        if pool.in_pieces() && !saved {
             return fixed(asked(learned) * UNIT);
         }
         let fraction = (1.0 - part) / pool.agents + part * learned.wish;
@@ -174,7 +187,7 @@ fn wish(
             .filter(|(_, agent)| load(agent).is_some())
             .map(|(learned, _)| share(learned))
     };
-    let total = if saved || pool.whole {
+    let total = if saved || pool.in_pieces() {
         shares().sum::<u64>() / UNIT as u64
     } else {
         pool.free as u64

@@ -21,7 +21,9 @@ pub(super) const ASKED: usize = CANDIDATES;
 /// A replica changes hands when what the one lacks and what the other has too much is more than this many replicas: half of one
 /// more than what brings both nearer to their wishes, so that the way back needs a clear difference.
 const NEARER: f64 = 1.5;
-/// On average an agent starts a replica once in so many lags: then at most a tenth of a replica an agent is lost to starts.
+/// The fewer starts are left the more, up to so many replicas: what is left is for those who are far off.
+const SCARCE: f64 = 1.0;
+/// An agent is allowed one start of a replica in so many lags: then at most a tenth of a replica an agent is lost to starts.
 const LAGS_A_START: f64 = 10.0;
 /// Starts of one decision.
 const STARTS: usize = 4;
@@ -43,7 +45,7 @@ pub(super) struct Held {
 impl Held {
     pub(super) const NOTHING: Self = Self::serving(-1.0);
 
-    const fn serving(all: f64) -> Self {
+    pub(super) const fn serving(all: f64) -> Self {
         Self {
             all,
             serves: all,
@@ -60,6 +62,16 @@ impl Held {
         self.serves
     }
 
+    /// Whether it has something that does not serve yet.
+    pub(super) fn starts(&self) -> bool {
+        self.wait > 0.0
+    }
+
+    /// Another part instead of what it has.
+    pub(super) fn change(&mut self, share: f64, wait: f64) {
+        (self.all, self.serves, self.wait) = (share, 0.0, wait);
+    }
+
     fn give(&mut self, share: f64) {
         self.all -= share;
         self.serves = self.serves.min(self.all);
@@ -72,15 +84,14 @@ impl Held {
 }
 
 /// Lets each candidate, and what is asked for, move replicas where that brings them nearer to their part of the assignment.
+///
+/// A start must have been allowed for before it is asked for. None is when a memory begins, and at most one an agent is kept: counted
+/// from there, no more replicas have changed hands at any instant than the rate comes to.
 pub(super) fn shift(memory: &mut Memory, agents: &[Agent<'_>], horizon: Horizon, pool: Pool) {
     let follows = memory.follows();
-    for learned in &mut memory.agents {
-        if learned.held.len() != ROWS {
-            learned.held = vec![Held::NOTHING; ROWS];
-        }
-    }
-    let rate = pool.agents / (LAGS_A_START * horizon.lag.max(1e-3));
-    for (row, spent) in memory.starts.iter_mut().enumerate() {
+    rows(memory);
+    let rate = rate(horizon, pool);
+    for (row, allowed) in memory.allowed.0.iter_mut().enumerate() {
         if row != ASKED && !compared(row, pool) {
             continue;
         }
@@ -91,16 +102,32 @@ pub(super) fn shift(memory: &mut Memory, agents: &[Agent<'_>], horizon: Horizon,
             row,
             part: PARTS.get(row).copied().unwrap_or(follows),
             wait: horizon.span,
+            nearer: NEARER,
         };
         let mut spare = table.level();
-        *spent = (*spent - rate * horizon.elapsed).max(0.0);
+        *allowed = (*allowed + rate * horizon.elapsed).min(pool.agents);
         for _ in 0..STARTS {
-            if *spent + 1.0 > pool.agents || !table.exchange(&mut spare) {
+            table.nearer = NEARER + SCARCE * (1.0 - *allowed / pool.agents);
+            if *allowed < 1.0 || !table.exchange(&mut spare) {
                 break;
             }
-            *spent += 1.0;
+            *allowed -= 1.0;
         }
     }
+}
+
+/// Makes room for what is held in each row.
+pub(super) fn rows(memory: &mut Memory) {
+    for learned in &mut memory.agents {
+        if learned.held.len() != ROWS {
+            learned.held = vec![Held::NOTHING; ROWS];
+        }
+    }
+}
+
+/// Starts a second that the pool is allowed.
+pub(super) fn rate(horizon: Horizon, pool: Pool) -> f64 {
+    pool.agents / (LAGS_A_START * horizon.lag.max(1e-3))
 }
 
 /// What all agents hold in one row.
@@ -112,6 +139,8 @@ struct Table<'a, 'b> {
     part: f64,
     /// Seconds until a replica that changes hands serves again.
     wait: f64,
+    /// Replicas by which a move must bring two agents nearer to what they wish for, counted both.
+    nearer: f64,
 }
 
 impl Table<'_, '_> {
@@ -205,7 +234,7 @@ impl Table<'_, '_> {
         };
         let excess = |table: &Self, i: usize| {
             let excess = -table.lacks(i);
-            let gives = i != taker && table.may_give(i) && lack + excess > NEARER;
+            let gives = i != taker && table.may_give(i) && lack + excess > table.nearer;
             gives.then_some(excess)
         };
         let unit = quantum(&self.agents[taker]);

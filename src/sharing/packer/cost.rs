@@ -81,7 +81,6 @@ impl Cost {
     /// Whether a move is worth it that disturbs agents which have nearly what they should: an agent more runs, or the
     /// shortfall falls by more than an eighth.
     pub fn is_clearly_below(&self, other: &Self) -> bool {
-        let clearly = |a: u128, b: u128| a * 8 < b * 7;
         let runs = (self.absent, self.missing);
         match runs.cmp(&(other.absent, other.missing)) {
             Ordering::Less => true,
@@ -92,6 +91,22 @@ impl Cost {
             Ordering::Equal => clearly(self.hunger, other.hunger),
         }
     }
+
+    /// Whether it is worth it that agents are stopped: an agent more runs, the shortfall of what load asks for falls by more than an
+    /// eighth, or less is spent. What is lent beyond that is not.
+    pub fn is_worth_a_stop(&self, other: &Self) -> bool {
+        let runs = (self.absent, self.missing);
+        match runs.cmp(&(other.absent, other.missing)) {
+            Ordering::Less => true,
+            Ordering::Greater => false,
+            Ordering::Equal => clearly(self.hunger, other.hunger) || self.used < other.used,
+        }
+    }
+}
+
+/// Less by more than an eighth.
+const fn clearly(a: u128, b: u128) -> bool {
+    a.saturating_mul(8) < b.saturating_mul(7)
 }
 
 /// Shares are counted up to this many milli-GPUs, so that no sum of costs overflows; 65 million GPUs.

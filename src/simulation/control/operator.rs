@@ -117,6 +117,7 @@ impl Controller for Operator {
             part: survey
                 .as_ref()
                 .map_or(MilliGpus::ZERO, |s| s.agents[i].part),
+            swaps: survey.as_ref().is_some_and(|s| s.agents[i].swaps),
             load,
             floor: survey
                 .as_ref()

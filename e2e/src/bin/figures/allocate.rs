@@ -36,6 +36,7 @@ fn pool<'a>(names: &'a [String], dice: &mut Dice) -> Vec<Agent<'a>> {
             base_throughput: throughput as f64,
             speed_exponent: 1.0,
             part: MilliGpus::ZERO,
+            swaps: false,
             load: Load::Measured {
                 arrivals_per_second: dice.below(throughput) as f64,
                 backlog: dice.below(50) as f64,
