@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod controlplane;
+mod demo;
 mod engine;
 mod operator;
 mod prometheus;

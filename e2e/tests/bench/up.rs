@@ -40,7 +40,8 @@ async fn client(kubeconfig: &Path) -> Client {
         .unwrap()
 }
 
-fn signal(child: &Child, name: &str) {
+/// Sends a signal, such as `-INT`.
+pub fn signal(child: &Child, name: &str) {
     assert!(
         Command::new("kill")
             .args([name, &child.id().to_string()])
@@ -50,21 +51,24 @@ fn signal(child: &Child, name: &str) {
     );
 }
 
-/// Process ids whose command line names the folder of the run.
-fn processes_of(folder: &Path) -> Vec<PathBuf> {
+/// Processes whose command line or environment names the folder of the run.
+pub fn processes_of(folder: &Path) -> Vec<PathBuf> {
     let folder = folder.display().to_string();
     let processes = std::fs::read_dir("/proc")
         .unwrap()
         .filter_map(Result::ok)
         .map(|entry| entry.path());
     let names_folder = |path: &PathBuf| {
-        let command_line = std::fs::read(path.join("cmdline")).unwrap_or_default();
-        String::from_utf8_lossy(&command_line).contains(&folder)
+        ["cmdline", "environ"].iter().any(|file| {
+            let text = std::fs::read(path.join(file)).unwrap_or_default();
+            String::from_utf8_lossy(&text).contains(&folder)
+        })
     };
     processes.filter(names_folder).collect()
 }
 
-async fn wait_until_nothing_runs(folder: &Path) {
+/// Waits until they are gone.
+pub async fn wait_until_nothing_runs(folder: &Path) {
     wait::until(
         LIMIT,
         "the processes of the control plane are gone",
