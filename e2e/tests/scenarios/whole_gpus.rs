@@ -1,14 +1,18 @@
 //! Scenario 1: whole GPUs.
 
+use agentpool::api::AgentPool;
 use agentpool_e2e::controlplane::nodes::{A100_80, NodeSpec};
 use agentpool_e2e::load::{AgentLoad, Arrivals, Piece, Spacing, Work};
 use agentpool_e2e::operator::operator_binary;
-use agentpool_e2e::stage::{AgentWorkload, LIMIT, Stage, StageOptions};
+use agentpool_e2e::stage::{AgentWorkload, LIMIT, Stage, StageOptions, agent as status_of};
 use agentpool_e2e::witness::WitnessRules;
 use serde_json::{Value, json};
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
+
+/// Over how many seconds, hence decisions, the pool averages its load.
+const WINDOW: u32 = 5;
 
 /// A pool on whole GPUs that reacts as fast as it may.
 pub fn pool(gpus: u32, agents: &[Value]) -> Value {
@@ -20,7 +24,7 @@ pub fn pool(gpus: u32, agents: &[Value]) -> Value {
             "mode": "Auto",
             "devices": [{ "name": "a100", "gpus": gpus, "sharing": { "type": "WholeGPU" } }],
             "policy": {
-                "interval": "1s", "demandWindow": "5s", "drain": "5s", "actuationLag": "0s",
+                "interval": "1s", "demandWindow": format!("{WINDOW}s"), "drain": "5s", "actuationLag": "0s",
                 "behavior": { "scaleDown": { "stabilizationWindowSeconds": 0 } },
                 "disruption": { "maxConcurrent": 4 }
             },
@@ -67,10 +71,12 @@ async fn replicas_follow_a_load_that_drifts_between_four_agents_and_minimum_shar
     for agent in &agents {
         stage.deploy(agent).await.unwrap();
     }
-    let minimum = |name: &str| if name == "coordinator" { "2" } else { "1" };
+    // By priority and load alone coordinator would be left with one GPU while three others are hungry: its minimum share gives it two.
+    let entitled = [("Low", "2"), ("High", "2"), ("High", "2"), ("Medium", "1")];
     let items: Vec<Value> = agents
         .iter()
-        .map(|agent| agent.agent("Medium", minimum(&agent.name), 8))
+        .zip(entitled)
+        .map(|(agent, (priority, minimum))| agent.agent(priority, minimum, 8))
         .collect();
     // First nlp is hungry, then vision; coordinator uses its minimum share all the time, reasoning a little.
     let driver = stage.drive(
@@ -83,13 +89,8 @@ async fn replicas_follow_a_load_that_drifts_between_four_agents_and_minimum_shar
         Duration::from_secs(600),
     );
     stage.apply(&pool(8, &items)).await.unwrap();
-    let replicas = |pool: &agentpool::api::AgentPool, name: &str| {
-        pool.status
-            .iter()
-            .flat_map(|s| &s.agents)
-            .find(|a| a.name == name)
-            .map_or(0, |a| a.replicas)
-    };
+    let replicas =
+        |pool: &AgentPool, name: &str| status_of(pool, name).map_or(0, |agent| agent.replicas);
     stage.wait_ready("coordinator", 2).await.unwrap();
     stage.witness.catch_up().await.unwrap();
     stage.witness.mark();
@@ -108,19 +109,43 @@ async fn replicas_follow_a_load_that_drifts_between_four_agents_and_minimum_shar
     for name in names {
         assert!(
             replicas(&moved, name) >= 1,
-            "{name} lost its minimum share of one GPU"
+            "{name} lost its only replica, and replicas.min is one"
         );
     }
     stage
         .wait_ready("vision", stage.replicas("vision").await.unwrap())
         .await
         .unwrap();
+
+    // Then all want more, 16 GPUs in sum.
+    let hungry = stage.drive(
+        &["nlp", "vision", "reasoning"].map(|name| load(name, &[(600.0, 35.0)])),
+        Duration::from_secs(600),
+    );
+    let want_more = |pool: &AgentPool| {
+        names[1..].iter().all(|name| {
+            let agent = status_of(pool, name);
+            agent.is_some_and(|agent| ["AtMinimum", "CapacityShared"].contains(&&*agent.reason))
+        })
+    };
+    let what = "nlp, vision and reasoning want more than they get";
+    stage
+        .wait_pool("team", what, LIMIT, want_more)
+        .await
+        .unwrap();
+    let operator = stage.runner.wait_for(1, LIMIT).await.unwrap().remove(0);
+    operator.decides(3 * WINDOW * 4, LIMIT).await.unwrap();
+    let crowded = stage.pools().get("team").await.unwrap();
+    assert!(want_more(&crowded), "{:#?}", crowded.status);
+    let all = names.map(|name| replicas(&crowded, name));
+    assert_eq!((all[0], all.iter().sum()), (2, 8), "{all:?}");
     stage.witness.catch_up().await.unwrap();
     let held = stage.witness.counts("agents", "coordinator").min_ready;
     assert!(
         held >= Some(2),
         "coordinator, whose minimum share is two, had {held:?} ready"
     );
+    hungry.stop();
     driver.stop();
     stage.finish().await.unwrap();
     let recomputed = replay(&decisions);
