@@ -19,9 +19,9 @@ use crate::wait;
 use crate::witness::{Witness, WitnessRules};
 use agentpool::api::AgentPool;
 use anyhow::{Context as _, Result, bail};
-use k8s_openapi::api::core::v1::Namespace;
+use k8s_openapi::api::core::v1::{Event, Namespace};
 use kube::Client;
-use kube::api::{Api, DynamicObject, ObjectMeta, Patch, PatchParams, PostParams};
+use kube::api::{Api, DynamicObject, ListParams, ObjectMeta, Patch, PatchParams, PostParams};
 use serde_json::Value;
 use std::process::Command;
 use std::sync::Arc;
@@ -172,7 +172,7 @@ impl Stage {
         let pods: Api<k8s_openapi::api::core::v1::Pod> =
             Api::namespaced(self.client.clone(), AGENTS);
         let pods = pods
-            .list(&kube::api::ListParams::default().labels(&format!("app={app}")))
+            .list(&ListParams::default().labels(&format!("app={app}")))
             .await?;
         let ready = |pod: &k8s_openapi::api::core::v1::Pod| {
             let conditions = pod
@@ -248,6 +248,27 @@ impl Stage {
             );
         }
         waited
+    }
+
+    /// Waits until the API server has an event about a pool for this reason whose message has these words.
+    ///
+    /// # Errors
+    /// When there is none within [`LIMIT`]; says which there are.
+    pub async fn wait_event(&self, pool: &str, reason: &str, words: &str) -> Result<()> {
+        let events: Api<Event> = Api::namespaced(self.client.clone(), AGENTS);
+        let about = format!("involvedObject.kind=AgentPool,involvedObject.name={pool}");
+        let about = ListParams::default().fields(&about);
+        let mut told = Vec::new();
+        let waited = wait::until(LIMIT, "the event", async || {
+            let found = events.list(&about).await?.items.into_iter();
+            told = found
+                .map(|e| (e.reason.unwrap_or_default(), e.message.unwrap_or_default()))
+                .collect();
+            let wanted = |(r, message): &(String, String)| r == reason && message.contains(words);
+            Ok(told.iter().any(wanted).then_some(()))
+        });
+        let waited = waited.await;
+        waited.with_context(|| format!("{reason} about {pool} with {words:?}; there are {told:#?}"))
     }
 
     /// Replicas that a Deployment of the namespace `agents` asks for.

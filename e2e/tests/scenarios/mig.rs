@@ -103,6 +103,13 @@ async fn two_agents_swap_without_a_spare_only_when_downtime_is_allowed() {
             "forget low"
         ]
     );
+    for (reason, words) in [
+        ("SwapStarted", "low: swap nvidia.com/mig-3g.40gb"),
+        ("Scaled", "low: 1 -> 0 replicas"),
+        ("SwapFinished", "low: swap finished"),
+    ] {
+        stage.wait_event(POOL, reason, words).await.unwrap();
+    }
     stage.witness.catch_up().await.unwrap();
     let (high, low) = (
         stage.witness.counts("agents", HIGH),

@@ -100,6 +100,7 @@ async fn replicas_follow_a_load_that_drifts_between_four_agents_and_minimum_shar
         })
         .await
         .unwrap();
+    stage.wait_event("team", "Scaled", "nlp: ").await.unwrap();
     let moved = stage
         .wait_pool("team", "vision has at least 4 replicas", LIMIT, |p| {
             replicas(p, "vision") >= 4
