@@ -25,6 +25,8 @@ pub struct AgentWorkload {
     pub grace_period: Option<u32>,
     /// The workload's strategy, as in its spec; `null`: the default.
     pub strategy: Value,
+    /// `podManagementPolicy` of a StatefulSet: `Parallel`, unlike Kubernetes' default `OrderedReady`.
+    pub pod_management: &'static str,
     /// b in speed = share^b on a partition.
     pub speed_exponent: f64,
 }
@@ -44,6 +46,7 @@ impl AgentWorkload {
             drain_delay: "1s".to_owned(),
             grace_period: None,
             strategy: Value::Null,
+            pod_management: "Parallel",
             speed_exponent: 1.0,
         }
     }
@@ -98,7 +101,7 @@ impl AgentWorkload {
         }
         if self.kind == "StatefulSet" {
             spec["serviceName"] = json!(self.name);
-            spec["podManagementPolicy"] = json!("Parallel");
+            spec["podManagementPolicy"] = json!(self.pod_management);
         }
         if !self.strategy.is_null() {
             let key = if self.kind == "StatefulSet" {

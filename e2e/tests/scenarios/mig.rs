@@ -242,11 +242,16 @@ async fn a_swap_goes_on_when_the_node_of_the_agent_that_was_stopped_does_not_ans
 #[tokio::test(flavor = "multi_thread")]
 async fn a_swap_without_a_spare_ends_whatever_the_rollout_strategy_is() {
     let stage = stage("mig-strategies", &EXCHANGE).await;
-    for (kind, strategy) in [
-        ("Deployment", json!({ "type": "Recreate" })),
-        ("StatefulSet", Value::Null),
+    let pair = |kind, strategy| Pair::new("2g.20gb", "3g.40gb").of(kind, &strategy);
+    let no_surge = json!({
+        "type": "RollingUpdate", "rollingUpdate": { "maxSurge": 0, "maxUnavailable": 1 }
+    });
+    for mut pair in [
+        pair("Deployment", json!({ "type": "Recreate" })),
+        pair("Deployment", no_surge),
+        pair("StatefulSet", Value::Null),
+        pair("StatefulSet", Value::Null).ordered(),
     ] {
-        let mut pair = Pair::new("2g.20gb", "3g.40gb").of(kind, &strategy);
         pair.deploy(&stage).await.unwrap();
         pair.pool(&stage).await.unwrap();
         pair.busy(&stage, HIGH);

@@ -87,6 +87,14 @@ impl Pair {
         self
     }
 
+    /// With the pods of StatefulSets one after the other, as is Kubernetes' default.
+    pub fn ordered(mut self) -> Self {
+        for agent in &mut self.agents {
+            agent.pod_management = "OrderedReady";
+        }
+        self
+    }
+
     /// With pods that may take an hour to end.
     pub fn patient(mut self) -> Self {
         for agent in &mut self.agents {
