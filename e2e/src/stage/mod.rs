@@ -1,5 +1,6 @@
 //! A stage for scenarios: a control plane with GPU nodes, the operator installed from its chart and run as its pods, engines, a witness.
 
+mod chart;
 mod look;
 mod workload;
 
@@ -10,7 +11,6 @@ use crate::controlplane::BENCH_LABEL;
 use crate::controlplane::ControlPlane;
 use crate::controlplane::Options;
 use crate::controlplane::audit::Records;
-use crate::controlplane::binaries::{self, BinaryGroup};
 use crate::controlplane::nodes::{NodeSpec, Nodes};
 use crate::engine::{EngineFleet, EngineOptions};
 use crate::load::{AgentLoad, Driven, Driver, DriverOptions, Endpoints, Http};
@@ -23,7 +23,6 @@ use k8s_openapi::api::core::v1::{Event, Namespace};
 use kube::Client;
 use kube::api::{Api, DynamicObject, ListParams, ObjectMeta, Patch, PatchParams, PostParams};
 use serde_json::Value;
-use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -119,7 +118,7 @@ impl Stage {
         for namespace in [SYSTEM, AGENTS] {
             create_namespace(&client, namespace).await?;
         }
-        install(&control_plane, &options)?;
+        chart::install(&control_plane, &options)?;
         let mut run = RunnerOptions::new(
             SYSTEM,
             "app.kubernetes.io/name=agentpool",
@@ -348,27 +347,4 @@ async fn create_namespace(client: &Client, name: &str) -> Result<()> {
             .map(|_| ())
             .with_context(|| format!("namespace {name}")),
     }
-}
-
-/// Installs the chart as a user would.
-fn install(control_plane: &ControlPlane, options: &StageOptions) -> Result<()> {
-    let helm = binaries::ensure(BinaryGroup::Helm)?.join("helm");
-    let mut command = Command::new(helm);
-    command.env("KUBECONFIG", control_plane.kubeconfig_path());
-    command
-        .args(["upgrade", "--install", "agentpool"])
-        .arg(binaries::repository().join("charts/agentpool"));
-    command.args(["--namespace", SYSTEM, "--create-namespace"]);
-    command.args(["--set", &format!("replicaCount={}", options.operators)]);
-    for value in &options.values {
-        command.args(["--set", value]);
-    }
-    let output = command.output().context("helm")?;
-    if !output.status.success() {
-        bail!(
-            "helm upgrade --install: {}",
-            String::from_utf8_lossy(&output.stderr)
-        );
-    }
-    Ok(())
 }

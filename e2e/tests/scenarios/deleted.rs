@@ -1,4 +1,4 @@
-//! Scenario 12: a pool is deleted while it moves GPUs. The uninstall is in `tests/chart.rs`, the middle of a swap in `crash.rs`.
+//! Scenario 12: a pool is deleted while it moves GPUs. The uninstall is in `uninstalled.rs`, the middle of a swap in `crash.rs`.
 
 use crate::sharers;
 use agentpool_e2e::proxy::Matcher;
@@ -13,7 +13,7 @@ use kube::api::{Api, DeleteParams, ListParams};
 const COST: &str = "controller.kubernetes.io/pod-deletion-cost";
 
 /// What of ours is on an object: field managers and annotations.
-fn marks(object: &impl ResourceExt) -> Vec<String> {
+pub fn marks(object: &impl ResourceExt) -> Vec<String> {
     let managers = object.managed_fields().iter();
     let managers = managers.filter_map(|entry| entry.manager.clone());
     managers
@@ -23,24 +23,27 @@ fn marks(object: &impl ResourceExt) -> Vec<String> {
         .collect()
 }
 
-async fn pod_marks(stage: &Stage) -> anyhow::Result<Vec<String>> {
+/// What of ours is on the agents' pods.
+pub async fn pod_marks(stage: &Stage) -> anyhow::Result<Vec<String>> {
     let pods = Api::<Pod>::namespaced(stage.client.clone(), AGENTS);
     let pods = pods.list(&ListParams::default()).await?;
     Ok(pods.items.iter().flat_map(marks).collect())
 }
 
-async fn deployments(stage: &Stage) -> anyhow::Result<Vec<Deployment>> {
+/// The agents' Deployments.
+pub async fn deployments(stage: &Stage) -> anyhow::Result<Vec<Deployment>> {
     let api = Api::<Deployment>::namespaced(stage.client.clone(), AGENTS);
     Ok(api.list(&ListParams::default()).await?.items)
 }
 
-async fn templates(stage: &Stage) -> Vec<PodTemplateSpec> {
+/// Their pod templates.
+pub async fn templates(stage: &Stage) -> Vec<PodTemplateSpec> {
     let items = deployments(stage).await.unwrap().into_iter();
     items.map(|d| d.spec.unwrap().template).collect()
 }
 
 /// Pods created, pods gone and container restarts of both workloads.
-fn counts(stage: &Stage) -> [(u32, u32, u32); 2] {
+pub fn counts(stage: &Stage) -> [(u32, u32, u32); 2] {
     ["left", "right"].map(|name| {
         let counts = stage.witness.counts(AGENTS, name);
         (counts.created, counts.gone, counts.restarts)

@@ -19,4 +19,5 @@ mod sharers;
 mod signals;
 mod simulated;
 mod time_slicing;
+mod uninstalled;
 mod whole_gpus;
