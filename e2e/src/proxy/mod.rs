@@ -169,7 +169,18 @@ impl FaultProxy {
             504 => "Timeout",
             _ => "InternalError",
         };
-        self.add(matcher, Action::Answer { status, reason })
+        let text = serde_json::json!({
+            "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
+            "reason": reason, "code": status, "message": format!("the bench's fault proxy answers {status} on purpose"),
+        });
+        let text = text.to_string();
+        self.add(matcher, Action::Answer { status, text })
+    }
+
+    /// Answers matching requests with this instead of what the API server would say.
+    pub fn say(&self, matcher: Matcher, answer: &serde_json::Value) -> RuleGuard {
+        let text = answer.to_string();
+        self.add(matcher, Action::Answer { status: 200, text })
     }
 
     /// Answers new watches by an event that says 410 Gone, and cuts those that are open, so that every watcher has to list anew.
@@ -333,7 +344,7 @@ async fn handle(shared: &Shared, request: http::Request<Incoming>) -> Option<htt
                 let _ = released.wait_for(|released| *released).await;
             }
             Action::Delay(by) => tokio::time::sleep(by).await,
-            Action::Answer { status, reason } => return error(status, reason),
+            Action::Answer { status, text } => return answer(status, text),
             Action::Gone => return gone(),
             Action::Reset => return None,
             Action::Blackhole => std::future::pending().await,
@@ -371,14 +382,6 @@ fn record(shared: &Shared, request: &Request) -> usize {
         status: None,
     });
     log.len() - 1
-}
-
-fn error(status: u16, reason: &str) -> Option<http::Response<Body>> {
-    let text = serde_json::json!({
-        "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
-        "reason": reason, "code": status, "message": format!("the bench's fault proxy answers {status} on purpose"),
-    });
-    answer(status, text.to_string())
 }
 
 fn gone() -> Option<http::Response<Body>> {

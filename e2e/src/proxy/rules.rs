@@ -138,7 +138,7 @@ pub(super) enum Action {
     /// It waits for a while.
     Delay(Duration),
     /// It is answered here.
-    Answer { status: u16, reason: &'static str },
+    Answer { status: u16, text: String },
     /// A watch is answered by one `ERROR` event with code 410, as after a compaction of etcd.
     Gone,
     /// The connection is reset.

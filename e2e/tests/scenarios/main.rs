@@ -19,5 +19,6 @@ mod sharers;
 mod signals;
 mod simulated;
 mod time_slicing;
+mod too_old;
 mod uninstalled;
 mod whole_gpus;
