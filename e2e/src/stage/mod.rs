@@ -1,9 +1,11 @@
 //! A stage for scenarios: a control plane with GPU nodes, the operator installed from its chart and run as its pods, engines, a witness.
 
 mod chart;
+mod largest;
 mod look;
 mod workload;
 
+pub use largest::largest_pool;
 pub use look::{Seen, agent};
 pub use workload::AgentWorkload;
 

@@ -1,8 +1,9 @@
 //! Pools that must be taken.
 
-use crate::objects::{largest, pool, with};
+use crate::objects::{pool, with};
 use crate::{admit, submit};
 use agentpool::api::{AgentPool, AgentPoolSpec};
+use agentpool_e2e::stage::largest_pool;
 use kube::api::{Patch, PatchParams, PostParams};
 use kube::{Api, Client};
 use serde_json::{Value, json};
@@ -11,7 +12,7 @@ use serde_json::{Value, json};
 pub fn cases() -> Vec<(String, Value)> {
     let mut cases = vec![
         ("a pool".to_owned(), pool()),
-        ("the largest pool".to_owned(), largest()),
+        ("the largest pool".to_owned(), largest_pool()),
         (
             "no declared GPUs, however large the minimum shares".to_owned(),
             with(&[
@@ -168,7 +169,7 @@ pub async fn defaults_are_those_of_the_types(client: &Client, namespace: &str) {
 /// The rules' cost at run time is within the server's budget where it is highest; an update runs them again.
 pub async fn the_largest_pool_is_stored_and_changed(client: &Client, namespace: &str) {
     let pools: Api<AgentPool> = Api::namespaced(client.clone(), namespace);
-    let pool: AgentPool = serde_json::from_value(largest()).unwrap();
+    let pool: AgentPool = serde_json::from_value(largest_pool()).unwrap();
     pools.create(&PostParams::default(), &pool).await.unwrap();
     let change = Patch::Merge(json!({"spec": {"mode": "Observe"}}));
     let stored = pools
