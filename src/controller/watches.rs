@@ -153,9 +153,14 @@ impl Watches<'_> {
     }
 }
 
+/// Objects of one page of a list: each page must be there in time over a slow connection too, and all of it is in memory at once.
+const PAGE: u32 = 200;
+
 /// Of every watch: it ends soon and is resumed, so that one that works is never silent for long.
 pub fn config() -> watcher::Config {
-    watcher::Config::default().timeout(WATCH_SECONDS)
+    watcher::Config::default()
+        .timeout(WATCH_SECONDS)
+        .page_size(PAGE)
 }
 
 #[cfg(test)]

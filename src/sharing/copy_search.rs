@@ -7,7 +7,7 @@ use super::market::{Market, Unit};
 use super::packer::{self, Cost, Limits, Want};
 use super::residents::Census;
 use super::time_slicing::share;
-use super::types::Quantum;
+use super::types::{Node, Quantum};
 use crate::units::MilliGpus;
 
 /// Copies beyond the fewest that a vector of copies is searched up to.
@@ -85,7 +85,17 @@ impl Search<'_> {
             || self
                 .census
                 .as_ref()
-                .is_none_or(|census| census.holds(copies))
+                .map_or(!self.is_crowded(), |census| census.holds(copies))
+    }
+
+    /// Whether somebody holds memory there of which nobody knows how much: then not even the fewest copies are started beside it.
+    fn is_crowded(&self) -> bool {
+        let foreign = |node: &Node| {
+            node.foreign
+                .get(&self.unit.resource)
+                .is_some_and(|n| *n > 0)
+        };
+        self.census.is_none() && self.market.ground.nodes.iter().any(foreign)
     }
 
     /// The copies that bring the shares nearest to their aims, and the fewest of those. Without `bounded` as if memory did
@@ -185,6 +195,9 @@ impl Search<'_> {
         }
         let tokens = u32::try_from(self.unit.total()).unwrap_or(u32::MAX);
         let low = case.fewest.min(case.most).min(tokens);
+        if bounded && self.is_crowded() {
+            return (low.min(now), case.most.min(now));
+        }
         let high = if bounded && self.census.is_none() {
             case.most.min(now.max(low))
         } else {

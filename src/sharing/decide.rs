@@ -55,9 +55,14 @@ pub(super) fn decide(
     }
     let anyhow = room.with_stops();
     let question = room.question(market, &cases);
+    // Made while its load was known, a decision may take from an agent that may only rise now.
+    let permitted = |made: &Commitment| {
+        let mut quanta = made.quanta.iter().zip(&cases);
+        quanta.all(|(quantum, case)| quantum.as_ref().is_none_or(|q| case.may_have(q)))
+    };
     let chosen = match memory
         .commitment()
-        .filter(|c| room.stands(market, c, &question))
+        .filter(|c| room.stands(market, c, &question) && permitted(c))
     {
         Some(commitment) => commitment.quanta.clone(),
         None => {

@@ -329,6 +329,19 @@ mod tests {
     }
 
     #[test]
+    fn beside_memory_that_nobody_knows_not_even_the_first_copy_is_started() {
+        let alone = t4("t4", 1);
+        let mut crowded = alone.clone();
+        crowded.foreign.insert(GpuResource::shared(), 1);
+        for (node, steps) in [(alone, vec![(3, 0, 1)]), (crowded, vec![])] {
+            let observed = world(vec![node], copies([1, 1, 1, 0]));
+            let plan = overload(&paper(), &observed, [250; 4]);
+            assert_eq!(scales(&plan), steps);
+            assert_eq!(plan.memory_bound[3].is_some(), steps.is_empty());
+        }
+    }
+
+    #[test]
     fn where_memory_is_not_known_no_copy_is_added_and_it_is_said() {
         let missing_need = {
             let mut shape = paper();
