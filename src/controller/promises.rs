@@ -167,7 +167,8 @@ impl Promises {
         self.lock().reservations(caches, &Held::new(), now)
     }
 
-    /// What is promised to others than a pool.
+    /// What is promised to others than a pool, and to its own agents by writes of which nobody knows whether they were carried out: its plan
+    /// knows nothing of those.
     pub fn to_others(
         &self,
         pool: &ValidPool,
@@ -206,9 +207,17 @@ impl Promises {
             }
         }
         let mut owed = Vec::new();
-        for due in reserved.into_iter().filter(|due| theirs(&due)) {
-            let units = written.remove(&key(&due)).unwrap_or(0).max(due.units);
-            owed.push((due, units));
+        for due in reserved {
+            if theirs(&&due) {
+                let units = written.remove(&key(&due)).unwrap_or(0).max(due.units);
+                owed.push((due, units));
+            } else if known.is_unsure(&due.workload) {
+                // Once the write is seen the plan counts what the workload asks for itself.
+                let (namespace, ..) = &due.workload;
+                let seen = outstanding(caches, namespace, &due.record, &due.resource);
+                let units = due.units.saturating_sub(seen);
+                owed.push((due, units));
+            }
         }
         for due in dues.iter() {
             match written.get(&key(due)) {
@@ -253,6 +262,12 @@ impl Known {
         });
         self.counted = Some((at, dues.clone()));
         dues
+    }
+
+    /// Whether a write for this workload got no answer a moment ago.
+    fn is_unsure(&self, workload: &Workload) -> bool {
+        let reserve = self.reserved.get(workload);
+        reserve.is_some_and(|reserve| reserve.until.is_some())
     }
 
     /// What pools are about to write.

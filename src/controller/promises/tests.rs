@@ -475,6 +475,29 @@ fn what_a_pool_takes_in_its_turn_is_promised_until_its_write_is_answered_or_for_
 }
 
 #[test]
+fn what_a_write_without_an_answer_may_have_taken_is_kept_from_the_pools_own_agents_until_it_is_seen()
+ {
+    let own = deployment("a", 1, json!([]));
+    let world = World::new(&[], &[("a", own.clone())], &[("a", "gpu")]);
+    let workload = (
+        NAMESPACE.to_owned(),
+        WorkloadKind::Deployment,
+        "a".to_owned(),
+    );
+    let reserved = world.promises.reserve_for(workload.clone(), &own, 3);
+    assert_eq!(world.gpus(0), 0, "what is about to be written is planned");
+    reserved.unsure(&workload, Duration::ZERO);
+    drop(reserved);
+    assert_eq!(world.gpus(1), 2);
+    world.put("a", 2, written("a", 2));
+    assert_eq!(world.gpus(2), 1);
+    world.put("a", 3, written("a", 3));
+    assert_eq!(world.gpus(3), 0, "it was carried out");
+    world.put("a", 4, own);
+    assert_eq!((world.gpus(9), world.gpus(10)), (2, 0));
+}
+
+#[test]
 fn a_retarget_promises_the_new_resource_to_every_replica() {
     let pools = [&theirs()];
     let world = World::new(&pools, &[("b", deployment("b", 2, json!([])))], &[]);

@@ -3,6 +3,7 @@
 use super::super::{Current, State, reconcile};
 use crate::api::AgentPool;
 use crate::api::annotations::{PAUSED, RESTORE};
+use crate::controller::cache::WorkloadRecord;
 use crate::controller::fixtures::{NAMESPACE, TIMEOUT, caches, deployment, object, shared, whole};
 use crate::controller::shared::Shared;
 use serde_json::json;
@@ -93,18 +94,21 @@ async fn serve(
     }
 }
 
+/// A Deployment that a swap has stopped.
+fn stopped(name: &str) -> WorkloadRecord {
+    let gpu = "nvidia.com/gpu";
+    let note = json!({ "replicas": 1, "from": gpu, "to": gpu, "toReplicas": 1 });
+    let mut record = deployment(name, 0, json!([]));
+    record.notes.insert(RESTORE.to_owned(), note.to_string());
+    record
+}
+
 /// A cluster with one node of so many GPUs, and Deployments that a swap has stopped and that their pools are to bring up to one replica,
 /// whatever their load is.
 fn stage(server: &Server, gpus: u32, workloads: &[&str], pools: &[&AgentPool]) -> Shared {
     let workloads: Vec<_> = workloads
         .iter()
-        .map(|name| {
-            let gpu = "nvidia.com/gpu";
-            let note = json!({ "replicas": 1, "from": gpu, "to": gpu, "toReplicas": 1 });
-            let mut record = deployment(name, 0, json!([]));
-            record.notes.insert(RESTORE.to_owned(), note.to_string());
-            (*name, record)
-        })
+        .map(|name| (*name, stopped(name)))
         .collect();
     let caches = caches(&[("gpu", whole(gpus))], &workloads, &[]);
     shared(&server.url, caches, pools)
@@ -230,6 +234,27 @@ async fn one_agent_whose_writes_get_no_answer_keeps_those_after_it_waiting_for_a
     assert!(start.elapsed() < TIMEOUT, "nor do they wait for it");
     tick(&shared, &pool, &mut state).await;
     assert_eq!(server.scaled()[..4], ["a", "b", "c", "a"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_write_without_an_answer_may_have_taken_no_sibling_takes_at_the_next_tick() {
+    let server = Server::start(&["b"]).await;
+    let pool = object("p", "WholeGPU", &["a", "b"]);
+    let mut paused = pool.clone();
+    let annotations = paused.metadata.annotations.get_or_insert_default();
+    annotations.insert(PAUSED.to_owned(), "true".to_owned());
+    let shared = stage(&server, 1, &["b"], &[&pool]);
+    let mut state = State::default();
+    tick(&shared, &paused, &mut state).await;
+    assert_eq!(server.scaled(), ["b"], "a swap that was cut is ended");
+    let a = (NAMESPACE.to_owned(), "a".to_owned());
+    shared.caches.deployments.put(a, 1, stopped("a"));
+    // Status is written anew only by a pool that has not just written one.
+    let mut state = State::default();
+    tick(&shared, &pool, &mut state).await;
+    assert_eq!(server.scaled(), ["b"]);
+    let said = server.said();
+    assert!(said.contains("1 nvidia.com/gpu to n/p/b"), "{said}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
