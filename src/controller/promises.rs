@@ -50,8 +50,8 @@ pub struct Promises {
 
 #[derive(Debug, Default)]
 struct Known {
-    /// What is due, and the state of the caches that it was counted from.
-    counted: Option<([u64; 4], Arc<Vec<Due>>)>,
+    /// What is due, and the state of the caches and the minute that it was counted from.
+    counted: Option<([u64; 5], Arc<Vec<Due>>)>,
     patience: BTreeMap<(Workload, GpuResource), Patience>,
     /// Workloads with our marks that no pool named at the first look: what a pool left before is known to nobody.
     before: Option<BTreeSet<Workload>>,
@@ -181,7 +181,7 @@ impl Promises {
             return Owed::default();
         }
         let mut known = self.lock();
-        let dues = known.dues(caches, claims);
+        let dues = known.dues(caches, claims, now);
         let held = claims.held();
         let reserved = known.reservations(caches, &held, now);
         let open = Open::of(caches);
@@ -230,13 +230,14 @@ impl Promises {
 }
 
 impl Known {
-    /// What is due, counted anew only when something has changed.
-    fn dues(&mut self, caches: &Caches, claims: &Claims) -> Arc<Vec<Due>> {
+    /// What is due, counted anew when something has changed, and now and then: that a pod hangs no change tells.
+    fn dues(&mut self, caches: &Caches, claims: &Claims, now: Duration) -> Arc<Vec<Due>> {
         let at = [
             caches.pods.changes(),
             caches.deployments.changes(),
             caches.stateful_sets.changes(),
             claims.changes(),
+            now.as_secs() / 60,
         ];
         if let Some((_, dues)) = self.counted.as_ref().filter(|(then, _)| *then == at) {
             return dues.clone();

@@ -398,6 +398,34 @@ fn both_sides_of_a_swap_that_was_cut_are_promised_whatever_the_mode_of_its_pool(
 }
 
 #[test]
+fn a_pod_of_its_own_that_hangs_does_not_take_from_a_stopped_workload_what_it_is_promised() {
+    let world = World::new(&[&theirs()], &[("b", cut("b"))], &[]);
+    let large = GpuResource::parse(LARGE).unwrap();
+    let promised = |minutes: u64| {
+        let mut leaving = pod("b", "gpu");
+        leaving.deleting = true;
+        leaving.gone_by = Some(Timestamp::now() - Duration::from_secs(60 * minutes));
+        leaving.requests = [(large.clone(), 1)].into();
+        world.pod("b-0", leaving);
+        world.promised(0).sizes.contains_key(&large)
+    };
+    assert_eq!((promised(9), promised(11)), (false, true));
+}
+
+#[test]
+fn that_a_pod_hangs_by_now_is_noticed_although_nothing_changes() {
+    let world = World::new(&[&theirs()], &[("b", cut("b"))], &[]);
+    let counted = |seconds: u64| {
+        world.promised(seconds);
+        let known = world.promises.lock();
+        known.counted.clone().unwrap().1
+    };
+    let first = counted(0);
+    assert!(Arc::ptr_eq(&first, &counted(59)));
+    assert!(!Arc::ptr_eq(&first, &counted(60)));
+}
+
+#[test]
 fn of_pools_whose_agents_a_swap_has_stopped_the_oldest_is_not_held_off_by_the_others() {
     let world = |theirs: &str| {
         let pool = object(theirs, "WholeGPU", &["b"]);
