@@ -127,8 +127,8 @@ impl Writes<'_> {
         let mut done = Vec::new();
         let (pool, steps) = (self.pool, &self.round.plan.steps);
         let kept = |step: &&Step| !given_up.contains(&agent_of(step));
-        let taking = next(pool, steps, &state.backoff, self.round.seen.now);
-        for step in taking.into_iter().filter(kept) {
+        let taking = next(pool, steps, given_up, &state.backoff, self.round.seen.now);
+        for step in taking {
             match self.step(step, state, &mut done).await {
                 Went::Well => state.turns.clear(TURN),
                 Went::Not => {}

@@ -118,7 +118,19 @@ pub async fn reconcile(
     let settled = settle(shared, &valid, &round, state).await;
     let turn = match settled.holds {
         true => Turn::Unneeded,
-        false => turn::take(shared, &valid, current, &mut round, state, &remembered).await,
+        false => {
+            let given_up = &settled.given_up;
+            turn::take(
+                shared,
+                &valid,
+                current,
+                &mut round,
+                state,
+                given_up,
+                &remembered,
+            )
+            .await
+        }
     };
     if let Turn::Changed = turn {
         state.memory = remembered;

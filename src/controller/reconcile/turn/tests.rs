@@ -1,11 +1,17 @@
 #![allow(clippy::unwrap_used)]
 
 use super::super::{Current, State, reconcile};
+use super::next;
 use crate::api::AgentPool;
 use crate::api::annotations::{PAUSED, RESTORE};
+use crate::controller::apply::agent_of;
+use crate::controller::backoff::Backoff;
 use crate::controller::cache::WorkloadRecord;
-use crate::controller::fixtures::{NAMESPACE, TIMEOUT, caches, deployment, object, shared, whole};
+use crate::controller::fixtures::{
+    NAMESPACE, TIMEOUT, caches, deployment, object, pool, shared, whole,
+};
 use crate::controller::shared::Shared;
+use crate::sharing::Step;
 use serde_json::json;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -255,6 +261,25 @@ async fn what_a_write_without_an_answer_may_have_taken_no_sibling_takes_at_the_n
     assert_eq!(server.scaled(), ["b"]);
     let said = server.said();
     assert!(said.contains("1 nvidia.com/gpu to n/p/b"), "{said}");
+}
+
+#[test]
+fn who_is_given_up_keeps_nobody_waiting_who_has_failed_before() {
+    let pool = pool("p", "WholeGPU", &["a", "b"]);
+    let steps = [0, 1].map(|agent| Step::Scale {
+        agent,
+        from: 0,
+        to: 1,
+        victims: Vec::new(),
+    });
+    let mut backoff = Backoff::default();
+    backoff.failed("b", Duration::ZERO, "no answer".to_owned());
+    let now = Duration::from_secs(2);
+    let next = |given_up: &[usize]| {
+        let next = next(&pool, &steps, given_up, &backoff, now);
+        next.into_iter().map(agent_of).collect::<Vec<_>>()
+    };
+    assert_eq!((next(&[]), next(&[0])), (vec![0], vec![1]));
 }
 
 #[tokio::test(flavor = "multi_thread")]
