@@ -213,7 +213,7 @@ struct Seen {
     /// When the scrapes that this tick decides upon were in; `None`: a change woke it, and nothing was read.
     read: Option<Instant>,
     now: Duration,
-    /// The state of the caches.
+    /// The state of the caches and claims.
     changes: u64,
     /// What is free and promised to others.
     promised: Promised,
@@ -288,11 +288,11 @@ fn look(
     }
 }
 
-/// Counts up with every change in the caches that a plan is made from.
+/// Counts up with every change in the caches, and of claims, that a plan is made from.
 fn changes(shared: &Shared) -> u64 {
     let caches = &shared.caches;
     let workloads = caches.deployments.changes() + caches.stateful_sets.changes();
-    caches.nodes.changes() + caches.pods.changes() + workloads
+    caches.nodes.changes() + caches.pods.changes() + workloads + shared.claims.changes()
 }
 
 /// One round of readings, from wherever the pool's signals come; says when they were in, if anything was due.

@@ -263,6 +263,26 @@ async fn what_a_write_without_an_answer_may_have_taken_no_sibling_takes_at_the_n
     assert!(said.contains("1 nvidia.com/gpu to n/p/b"), "{said}");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn what_an_older_pool_claims_while_a_pool_waits_for_its_turn_is_left_alone() {
+    let server = Server::start(&[]).await;
+    let (pool, older) = (
+        object("p", "WholeGPU", &["a"]),
+        object("older", "WholeGPU", &["a"]),
+    );
+    let shared = stage(&server, 4, &["a"], &[&pool]);
+    let mut state = State::default();
+    let others = shared.claims.turn().await;
+    tokio::join!(tick(&shared, &pool, &mut state), async {
+        // The tick waits now: nothing in it but the turn does before its first write.
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        let pools = [&older, &pool].into_iter();
+        shared.claims.replace(pools, &Default::default());
+        drop(others);
+    });
+    assert_eq!(server.scaled(), [""; 0]);
+}
+
 #[test]
 fn who_is_given_up_keeps_nobody_waiting_who_has_failed_before() {
     let pool = pool("p", "WholeGPU", &["a", "b"]);
