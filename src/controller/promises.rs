@@ -66,9 +66,12 @@ struct Reserve {
     replicas: u32,
     /// When it ends; `None`: with the tick that takes it.
     until: Option<Duration>,
+    /// That tick was called off, perhaps in the middle of a write.
+    abandoned: bool,
 }
 
-/// What a pool takes in its turn; others leave it alone for as long as this lives.
+/// What a pool takes in its turn; others leave it alone until its end. Where that is never said, the task was ended in the middle of a
+/// write that may be carried out: then for a while.
 #[derive(Debug)]
 pub struct Reserved<'a> {
     promises: &'a Promises,
@@ -82,18 +85,28 @@ impl Reserved<'_> {
             reserve.until = Some(now + UNSURE);
         }
     }
+
+    /// All writes were answered, but for those that are unsure, and no other follows.
+    pub fn end(mut self) {
+        let mut known = self.promises.lock();
+        for workload in std::mem::take(&mut self.workloads) {
+            let reserve = known.reserved.get(&workload);
+            if reserve.is_some_and(|reserve| reserve.until.is_none()) {
+                known.reserved.remove(&workload);
+            }
+        }
+    }
 }
 
 impl Drop for Reserved<'_> {
     fn drop(&mut self) {
+        if self.workloads.is_empty() {
+            return;
+        }
         let mut known = self.promises.lock();
         for workload in &self.workloads {
-            if known
-                .reserved
-                .get(workload)
-                .is_some_and(|r| r.until.is_none())
-            {
-                known.reserved.remove(workload);
+            if let Some(reserve) = known.reserved.get_mut(workload) {
+                reserve.abandoned = true;
             }
         }
     }
@@ -133,6 +146,7 @@ impl Promises {
                 sizes: retarget.map_or_else(|| due::sizes(record), |sole| [sole].into()),
                 replicas: replicas.unwrap_or(record.replicas),
                 until: None,
+                abandoned: false,
             };
             known.reserved.insert(workload.clone(), reserve);
             workloads.push(workload);
@@ -154,6 +168,7 @@ impl Promises {
             sizes: due::sizes(record),
             replicas,
             until: None,
+            abandoned: false,
         };
         self.lock().reserved.insert(workload.clone(), reserve);
         Reserved {
@@ -273,6 +288,11 @@ impl Known {
 
     /// What pools are about to write.
     fn reservations(&mut self, caches: &Caches, held: &Held, now: Duration) -> Vec<Due> {
+        for reserve in self.reserved.values_mut() {
+            if std::mem::take(&mut reserve.abandoned) {
+                reserve.until.get_or_insert(now + UNSURE);
+            }
+        }
         self.reserved
             .retain(|_, reserve| reserve.until.is_none_or(|until| now < until));
         let mut dues = Vec::new();

@@ -493,12 +493,12 @@ fn what_a_pool_takes_in_its_turn_is_promised_until_its_write_is_answered_or_for_
     assert_eq!(world.gpus(0), 4);
     world.put("b", 2, written("b", 4));
     assert_eq!(world.gpus(1), 4, "not twice");
-    drop(reserved);
+    reserved.end();
     assert_eq!(world.gpus(1), 4, "the workload says it now");
     world.put("b", 3, deployment("b", 0, json!([])));
     let reserved = world.promises.reserve(&valid, &seen, steps.iter());
     reserved.unsure(&workload, Duration::from_secs(2));
-    drop(reserved);
+    reserved.end();
     assert_eq!((world.gpus(11), world.gpus(12)), (4, 0));
 }
 
@@ -515,7 +515,7 @@ fn what_a_write_without_an_answer_may_have_taken_is_kept_from_the_pools_own_agen
     let reserved = world.promises.reserve_for(workload.clone(), &own, 3);
     assert_eq!(world.gpus(0), 0, "what is about to be written is planned");
     reserved.unsure(&workload, Duration::ZERO);
-    drop(reserved);
+    reserved.end();
     assert_eq!(world.gpus(1), 2);
     world.put("a", 2, written("a", 2));
     assert_eq!(world.gpus(2), 1);
@@ -523,6 +523,22 @@ fn what_a_write_without_an_answer_may_have_taken_is_kept_from_the_pools_own_agen
     assert_eq!(world.gpus(3), 0, "it was carried out");
     world.put("a", 4, own);
     assert_eq!((world.gpus(9), world.gpus(10)), (2, 0));
+}
+
+#[test]
+fn what_a_pool_was_about_to_take_when_its_task_was_ended_is_kept_for_a_moment() {
+    let record = deployment("b", 1, json!([]));
+    let world = World::new(&[&theirs()], &[("b", record.clone())], &[]);
+    let workload = (
+        NAMESPACE.to_owned(),
+        WorkloadKind::Deployment,
+        "b".to_owned(),
+    );
+    let reserve = || world.promises.reserve_for(workload.clone(), &record, 3);
+    reserve().end();
+    assert_eq!(world.gpus(0), 0);
+    drop(reserve());
+    assert_eq!((world.gpus(1), world.gpus(10), world.gpus(11)), (3, 3, 0));
 }
 
 #[test]
