@@ -96,16 +96,18 @@ impl Raiser<'_> {
         if scaled.as_ref().is_err_and(WriteError::is_unsure) {
             reserved.unsure(&workload, self.clock.now());
         }
-        let version = scaled?;
-        let record = WorkloadRecord {
-            replicas: to,
-            ..record.clone()
-        };
-        let key = (namespace.to_owned(), name.to_owned());
-        self.caches
-            .workloads(K::KIND)
-            .answer(key, version, Some(record));
-        Ok(Some(to))
+        let raised = scaled.map(|version| {
+            let record = WorkloadRecord {
+                replicas: to,
+                ..record.clone()
+            };
+            let key = (namespace.to_owned(), name.to_owned());
+            let workloads = self.caches.workloads(K::KIND);
+            workloads.answer(key, version, Some(record));
+            Some(to)
+        });
+        reserved.end();
+        raised
     }
 
     fn ending(

@@ -49,8 +49,7 @@ impl Dark {
         let patience = i64::try_from(PATIENCE.as_secs()).unwrap_or(i64::MAX);
         let long = |since: Timestamp| now.duration_since(since).as_secs() >= patience;
         match (pod.deleting, &pod.node, pod.ready) {
-            // A process that hangs in a driver, an unmount or a finalizer may keep it for ever, also where the node answers.
-            (true, ..) if on(&self.silent) || pod.gone_by.is_some_and(long) => PodState::Stranded,
+            (true, ..) if on(&self.silent) || pod.hangs(now) => PodState::Stranded,
             (true, ..) => PodState::Terminating,
             (_, None, _) => PodState::Pending,
             (_, Some(_), true) => PodState::Ready,

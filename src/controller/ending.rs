@@ -358,7 +358,7 @@ mod tests {
         let key = ("n".to_owned(), "other".to_owned());
         caches.deployments.put(key, 2, other.scaled(1));
         assert_eq!(room(), 1, "not twice");
-        drop(reserved);
+        reserved.end();
         assert_eq!(room(), 1, "it says so itself now");
         let _own = promises.reserve_for(named("stopped"), &stopped, 2);
         assert_eq!(room(), 1);

@@ -50,8 +50,8 @@ pub struct Promises {
 
 #[derive(Debug, Default)]
 struct Known {
-    /// What is due, and the state of the caches that it was counted from.
-    counted: Option<([u64; 4], Arc<Vec<Due>>)>,
+    /// What is due, and the state of the caches and the minute that it was counted from.
+    counted: Option<([u64; 5], Arc<Vec<Due>>)>,
     patience: BTreeMap<(Workload, GpuResource), Patience>,
     /// Workloads with our marks that no pool named at the first look: what a pool left before is known to nobody.
     before: Option<BTreeSet<Workload>>,
@@ -66,9 +66,12 @@ struct Reserve {
     replicas: u32,
     /// When it ends; `None`: with the tick that takes it.
     until: Option<Duration>,
+    /// That tick was called off, perhaps in the middle of a write.
+    abandoned: bool,
 }
 
-/// What a pool takes in its turn; others leave it alone for as long as this lives.
+/// What a pool takes in its turn; others leave it alone until its end. Where that is never said, the task was ended in the middle of a
+/// write that may be carried out: then for a while.
 #[derive(Debug)]
 pub struct Reserved<'a> {
     promises: &'a Promises,
@@ -82,18 +85,28 @@ impl Reserved<'_> {
             reserve.until = Some(now + UNSURE);
         }
     }
+
+    /// All writes were answered, but for those that are unsure, and no other follows.
+    pub fn end(mut self) {
+        let mut known = self.promises.lock();
+        for workload in std::mem::take(&mut self.workloads) {
+            let reserve = known.reserved.get(&workload);
+            if reserve.is_some_and(|reserve| reserve.until.is_none()) {
+                known.reserved.remove(&workload);
+            }
+        }
+    }
 }
 
 impl Drop for Reserved<'_> {
     fn drop(&mut self) {
+        if self.workloads.is_empty() {
+            return;
+        }
         let mut known = self.promises.lock();
         for workload in &self.workloads {
-            if known
-                .reserved
-                .get(workload)
-                .is_some_and(|r| r.until.is_none())
-            {
-                known.reserved.remove(workload);
+            if let Some(reserve) = known.reserved.get_mut(workload) {
+                reserve.abandoned = true;
             }
         }
     }
@@ -133,6 +146,7 @@ impl Promises {
                 sizes: retarget.map_or_else(|| due::sizes(record), |sole| [sole].into()),
                 replicas: replicas.unwrap_or(record.replicas),
                 until: None,
+                abandoned: false,
             };
             known.reserved.insert(workload.clone(), reserve);
             workloads.push(workload);
@@ -154,6 +168,7 @@ impl Promises {
             sizes: due::sizes(record),
             replicas,
             until: None,
+            abandoned: false,
         };
         self.lock().reserved.insert(workload.clone(), reserve);
         Reserved {
@@ -167,7 +182,8 @@ impl Promises {
         self.lock().reservations(caches, &Held::new(), now)
     }
 
-    /// What is promised to others than a pool.
+    /// What is promised to others than a pool, and to its own agents by writes of which nobody knows whether they were carried out: its plan
+    /// knows nothing of those.
     pub fn to_others(
         &self,
         pool: &ValidPool,
@@ -180,7 +196,7 @@ impl Promises {
             return Owed::default();
         }
         let mut known = self.lock();
-        let dues = known.dues(caches, claims);
+        let dues = known.dues(caches, claims, now);
         let held = claims.held();
         let reserved = known.reservations(caches, &held, now);
         let open = Open::of(caches);
@@ -206,9 +222,17 @@ impl Promises {
             }
         }
         let mut owed = Vec::new();
-        for due in reserved.into_iter().filter(|due| theirs(&due)) {
-            let units = written.remove(&key(&due)).unwrap_or(0).max(due.units);
-            owed.push((due, units));
+        for due in reserved {
+            if theirs(&&due) {
+                let units = written.remove(&key(&due)).unwrap_or(0).max(due.units);
+                owed.push((due, units));
+            } else if known.is_unsure(&due.workload) {
+                // Once the write is seen the plan counts what the workload asks for itself.
+                let (namespace, ..) = &due.workload;
+                let seen = outstanding(caches, namespace, &due.record, &due.resource);
+                let units = due.units.saturating_sub(seen);
+                owed.push((due, units));
+            }
         }
         for due in dues.iter() {
             match written.get(&key(due)) {
@@ -221,13 +245,14 @@ impl Promises {
 }
 
 impl Known {
-    /// What is due, counted anew only when something has changed.
-    fn dues(&mut self, caches: &Caches, claims: &Claims) -> Arc<Vec<Due>> {
+    /// What is due, counted anew when something has changed, and now and then: that a pod hangs no change tells.
+    fn dues(&mut self, caches: &Caches, claims: &Claims, now: Duration) -> Arc<Vec<Due>> {
         let at = [
             caches.pods.changes(),
             caches.deployments.changes(),
             caches.stateful_sets.changes(),
             claims.changes(),
+            now.as_secs() / 60,
         ];
         if let Some((_, dues)) = self.counted.as_ref().filter(|(then, _)| *then == at) {
             return dues.clone();
@@ -255,8 +280,19 @@ impl Known {
         dues
     }
 
+    /// Whether a write for this workload got no answer a moment ago.
+    fn is_unsure(&self, workload: &Workload) -> bool {
+        let reserve = self.reserved.get(workload);
+        reserve.is_some_and(|reserve| reserve.until.is_some())
+    }
+
     /// What pools are about to write.
     fn reservations(&mut self, caches: &Caches, held: &Held, now: Duration) -> Vec<Due> {
+        for reserve in self.reserved.values_mut() {
+            if std::mem::take(&mut reserve.abandoned) {
+                reserve.until.get_or_insert(now + UNSURE);
+            }
+        }
         self.reserved
             .retain(|_, reserve| reserve.until.is_none_or(|until| now < until));
         let mut dues = Vec::new();

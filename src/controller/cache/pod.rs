@@ -1,4 +1,4 @@
-use super::{Filed, Record, add, gpu_resources};
+use super::{Filed, PATIENCE, Record, add, gpu_resources};
 use crate::api::annotations::POD_DELETION_COST;
 use crate::controller::write::PODS_MANAGER;
 use crate::units::GpuResource;
@@ -115,6 +115,16 @@ fn of_container(container: &Container) -> BTreeMap<GpuResource, u32> {
     let mut gpus = gpu_resources(resources.and_then(|r| r.limits.as_ref()));
     gpus.extend(gpu_resources(resources.and_then(|r| r.requests.as_ref())));
     gpus
+}
+
+impl PodRecord {
+    /// Whether it was to be gone long ago. A process that hangs in a driver, an unmount or a finalizer may keep it for ever, also where the
+    /// node answers.
+    pub fn hangs(&self, now: Timestamp) -> bool {
+        let patience = i64::try_from(PATIENCE.as_secs()).unwrap_or(i64::MAX);
+        let long = |since: Timestamp| now.duration_since(since).as_secs() >= patience;
+        self.deleting && self.gone_by.is_some_and(long)
+    }
 }
 
 impl Filed for PodRecord {

@@ -7,6 +7,7 @@ use crate::controller::cut::begun;
 use crate::controller::write::{GPU_MANAGER, REPLICAS_MANAGER};
 use crate::sharing::Restore;
 use crate::units::GpuResource;
+use k8s_openapi::jiff::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -214,7 +215,8 @@ pub(super) struct Pods {
     blocks: bool,
 }
 
-/// Counts them. `leaving`: pods on their way out count as well, because what they hold is what the workload is to come back to.
+/// Counts them. `leaving`: pods on their way out count as well, because what they hold is what the workload is to come back to; one that hangs
+/// gives nothing back.
 pub(super) fn held(
     caches: &Caches,
     (namespace, ..): &Workload,
@@ -224,11 +226,12 @@ pub(super) fn held(
 ) -> Pods {
     let mut pods = Pods::default();
     let (mut homeless, mut unready) = (false, false);
+    let now = Timestamp::now();
     for (_, pod) in caches.pods_of(namespace, record) {
         homeless |= pod.node.is_none();
         unready |= !pod.ready || pod.deleting;
         let asked = pod.requests.get(resource).copied().unwrap_or(0);
-        let counts = leaving || !pod.deleting;
+        let counts = !pod.deleting || leaving && !pod.hangs(now);
         let sum = match &pod.node {
             Some(_) if counts => &mut pods.bound,
             None if !pod.deleting && pod.unschedulable_since.is_some() => &mut pods.unschedulable,

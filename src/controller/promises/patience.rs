@@ -14,6 +14,10 @@ pub const REFUSED: Duration = Duration::from_secs(15);
 /// a place for the next one for ever.
 const STARTING: Duration = Duration::from_secs(600);
 
+/// So much of the time since the look before counts at most. Pools look only when they want to take something: what was free minutes ago may
+/// have been taken and given back since, and nobody saw it.
+const UNSEEN: Duration = Duration::from_secs(5);
+
 /// What is known of the promise of one resource to one workload.
 #[derive(Debug, Default)]
 pub struct Patience {
@@ -21,7 +25,7 @@ pub struct Patience {
     bound: u32,
     /// Units that were promised by ourselves.
     units: u32,
-    /// How long it could have been kept since a pod of it was bound last. New writes do not start it anew: a pool whose load jumps up
+    /// How long it was seen that it could be kept since a pod of it was bound last. New writes do not start it anew: a pool whose load jumps up
     /// and down would be believed for ever.
     open: Duration,
     /// When it was looked at last, if it could be kept then.
@@ -47,7 +51,8 @@ impl Patience {
         }
         if open && !excused {
             let before = self.since.replace(now).unwrap_or(now);
-            self.open = self.open.saturating_add(now.saturating_sub(before));
+            let seen = now.saturating_sub(before).min(UNSEEN);
+            self.open = self.open.saturating_add(seen);
         } else {
             self.since = None;
         }

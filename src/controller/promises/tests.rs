@@ -144,6 +144,18 @@ fn a_promise_that_is_not_kept_although_it_could_be_ends_after_a_minute_until_a_p
 }
 
 #[test]
+fn a_time_in_which_nobody_looks_uses_up_a_few_seconds_of_patience_and_no_more() {
+    let world = World::new(&[&theirs()], &[("b", written("b", 2))], &[]);
+    assert_eq!(world.gpus(0), 2);
+    // Others take everything, and give it back ten minutes later: nobody wanted any of it meanwhile.
+    assert_eq!(world.gpus(600), 2);
+    for seconds in 601..655 {
+        assert_eq!(world.gpus(seconds), 2, "after {seconds} s");
+    }
+    assert_eq!(world.gpus(655), 0);
+}
+
+#[test]
 fn a_promise_for_which_nothing_is_free_waits_for_as_long_as_it_takes() {
     let world = World::new(&[&theirs()], &[("b", written("b", 2))], &[]);
     let full = ["x"; 8].map(|app| pod(app, "gpu"));
@@ -223,7 +235,7 @@ fn while_a_stateful_set_waits_for_a_pod_that_loads_the_next_ones_place_is_kept()
         ..pod("b", "gpu")
     };
     world.pod("b-0", ready);
-    for seconds in [490, 500, 549] {
+    for seconds in 490..550 {
         assert_eq!(world.gpus(seconds), 1, "its controller may create it now");
     }
     assert_eq!(world.gpus(550), 0, "and does not");
@@ -235,7 +247,9 @@ fn a_pod_that_never_gets_ready_keeps_no_place_for_the_next_one_for_ever() {
     for seconds in (0..=600).step_by(10) {
         assert_eq!(world.gpus(seconds), 1, "after {seconds} s");
     }
-    assert_eq!(world.gpus(659), 1);
+    for seconds in 601..660 {
+        assert_eq!(world.gpus(seconds), 1, "after {seconds} s");
+    }
     assert_eq!(world.gpus(661), 0);
     world.pod("b-1", pod("b", "gpu"));
     assert_eq!(world.gpus(662), 0, "all are bound");
@@ -248,7 +262,10 @@ fn a_pod_that_the_scheduler_refuses_is_not_one_that_its_stateful_set_waits_to_cr
     stuck.node = None;
     stuck.unschedulable_since = Some(Timestamp::UNIX_EPOCH);
     world.pod("b-1", stuck);
-    assert_eq!((world.gpus(0), world.gpus(15)), (1, 0));
+    for seconds in 0..15 {
+        assert_eq!(world.gpus(seconds), 1, "after {seconds} s");
+    }
+    assert_eq!(world.gpus(15), 0);
 }
 
 #[test]
@@ -258,8 +275,9 @@ fn promises_that_are_kept_one_after_the_other_use_up_no_patience() {
     for round in 0..10 {
         let (start, version) = (round * 100, 2 * round + 2);
         world.put("b", version, written("b", 2));
-        assert_eq!(world.gpus(start), 1, "round {round}");
-        assert_eq!(world.gpus(start + 20), 1, "round {round}");
+        for seconds in start..=start + 20 {
+            assert_eq!(world.gpus(seconds), 1, "round {round}");
+        }
         world.pod("b-1", pod("b", "gpu"));
         assert_eq!(world.gpus(start + 21), 0, "it was kept");
         world.put("b", version + 1, written("b", 1));
@@ -321,8 +339,9 @@ fn pods_that_the_scheduler_finds_no_node_for_hold_nobody_off_for_longer_than_it_
     stuck.node = None;
     stuck.unschedulable_since = Some(Timestamp::UNIX_EPOCH);
     world.pod("b-0", stuck);
-    assert_eq!(world.gpus(0), 2);
-    assert_eq!(world.gpus(14), 2);
+    for seconds in 0..15 {
+        assert_eq!(world.gpus(seconds), 2, "after {seconds} s");
+    }
     assert_eq!(world.gpus(15), 1, "the other pod may have a node yet");
 }
 
@@ -332,7 +351,9 @@ fn a_pool_that_is_paused_keeps_what_it_was_promised_before_and_gets_no_more() {
     assert_eq!(world.gpus(0), 2);
     world.claims.note("theirs", false);
     world.put("b", 2, written("b", 5));
-    assert_eq!(world.gpus(1), 2);
+    for seconds in 1..60 {
+        assert_eq!(world.gpus(seconds), 2, "after {seconds} s");
+    }
     assert_eq!(world.gpus(60), 0);
 }
 
@@ -374,6 +395,34 @@ fn both_sides_of_a_swap_that_was_cut_are_promised_whatever_the_mode_of_its_pool(
         sizes.keys().map(GpuResource::as_str).collect::<Vec<_>>(),
         [SMALL]
     );
+}
+
+#[test]
+fn a_pod_of_its_own_that_hangs_does_not_take_from_a_stopped_workload_what_it_is_promised() {
+    let world = World::new(&[&theirs()], &[("b", cut("b"))], &[]);
+    let large = GpuResource::parse(LARGE).unwrap();
+    let promised = |minutes: u64| {
+        let mut leaving = pod("b", "gpu");
+        leaving.deleting = true;
+        leaving.gone_by = Some(Timestamp::now() - Duration::from_secs(60 * minutes));
+        leaving.requests = [(large.clone(), 1)].into();
+        world.pod("b-0", leaving);
+        world.promised(0).sizes.contains_key(&large)
+    };
+    assert_eq!((promised(9), promised(11)), (false, true));
+}
+
+#[test]
+fn that_a_pod_hangs_by_now_is_noticed_although_nothing_changes() {
+    let world = World::new(&[&theirs()], &[("b", cut("b"))], &[]);
+    let counted = |seconds: u64| {
+        world.promised(seconds);
+        let known = world.promises.lock();
+        known.counted.clone().unwrap().1
+    };
+    let first = counted(0);
+    assert!(Arc::ptr_eq(&first, &counted(59)));
+    assert!(!Arc::ptr_eq(&first, &counted(60)));
 }
 
 #[test]
@@ -444,13 +493,52 @@ fn what_a_pool_takes_in_its_turn_is_promised_until_its_write_is_answered_or_for_
     assert_eq!(world.gpus(0), 4);
     world.put("b", 2, written("b", 4));
     assert_eq!(world.gpus(1), 4, "not twice");
-    drop(reserved);
+    reserved.end();
     assert_eq!(world.gpus(1), 4, "the workload says it now");
     world.put("b", 3, deployment("b", 0, json!([])));
     let reserved = world.promises.reserve(&valid, &seen, steps.iter());
     reserved.unsure(&workload, Duration::from_secs(2));
-    drop(reserved);
+    reserved.end();
     assert_eq!((world.gpus(11), world.gpus(12)), (4, 0));
+}
+
+#[test]
+fn what_a_write_without_an_answer_may_have_taken_is_kept_from_the_pools_own_agents_until_it_is_seen()
+ {
+    let own = deployment("a", 1, json!([]));
+    let world = World::new(&[], &[("a", own.clone())], &[("a", "gpu")]);
+    let workload = (
+        NAMESPACE.to_owned(),
+        WorkloadKind::Deployment,
+        "a".to_owned(),
+    );
+    let reserved = world.promises.reserve_for(workload.clone(), &own, 3);
+    assert_eq!(world.gpus(0), 0, "what is about to be written is planned");
+    reserved.unsure(&workload, Duration::ZERO);
+    reserved.end();
+    assert_eq!(world.gpus(1), 2);
+    world.put("a", 2, written("a", 2));
+    assert_eq!(world.gpus(2), 1);
+    world.put("a", 3, written("a", 3));
+    assert_eq!(world.gpus(3), 0, "it was carried out");
+    world.put("a", 4, own);
+    assert_eq!((world.gpus(9), world.gpus(10)), (2, 0));
+}
+
+#[test]
+fn what_a_pool_was_about_to_take_when_its_task_was_ended_is_kept_for_a_moment() {
+    let record = deployment("b", 1, json!([]));
+    let world = World::new(&[&theirs()], &[("b", record.clone())], &[]);
+    let workload = (
+        NAMESPACE.to_owned(),
+        WorkloadKind::Deployment,
+        "b".to_owned(),
+    );
+    let reserve = || world.promises.reserve_for(workload.clone(), &record, 3);
+    reserve().end();
+    assert_eq!(world.gpus(0), 0);
+    drop(reserve());
+    assert_eq!((world.gpus(1), world.gpus(10), world.gpus(11)), (3, 3, 0));
 }
 
 #[test]

@@ -127,8 +127,9 @@ impl Writes<'_> {
         let mut done = Vec::new();
         let (pool, steps) = (self.pool, &self.round.plan.steps);
         let kept = |step: &&Step| !given_up.contains(&agent_of(step));
-        let taking = next(pool, steps, &state.backoff, self.round.seen.now);
-        for step in taking.into_iter().filter(kept) {
+        let taking = next(pool, steps, given_up, &state.backoff, self.round.seen.now);
+        let mut stopped = false;
+        for step in taking {
             match self.step(step, state, &mut done).await {
                 Went::Well => state.turns.clear(TURN),
                 Went::Not => {}
@@ -145,10 +146,18 @@ impl Writes<'_> {
                     state.turns.failed(TURN, now, why);
                     break;
                 }
-                Went::Stop => return done,
+                Went::Stop => {
+                    stopped = true;
+                    break;
+                }
             }
         }
-        drop(reserved);
+        if let Some(reserved) = reserved {
+            reserved.end();
+        }
+        if stopped {
+            return done;
+        }
         let others = steps.iter().filter(|step| !takes(step));
         for step in others.filter(kept) {
             if let Went::Stop = self.step(step, state, &mut done).await {

@@ -118,7 +118,19 @@ pub async fn reconcile(
     let settled = settle(shared, &valid, &round, state).await;
     let turn = match settled.holds {
         true => Turn::Unneeded,
-        false => turn::take(shared, &valid, current, &mut round, state, &remembered).await,
+        false => {
+            let given_up = &settled.given_up;
+            turn::take(
+                shared,
+                &valid,
+                current,
+                &mut round,
+                state,
+                given_up,
+                &remembered,
+            )
+            .await
+        }
     };
     if let Turn::Changed = turn {
         state.memory = remembered;
@@ -201,7 +213,7 @@ struct Seen {
     /// When the scrapes that this tick decides upon were in; `None`: a change woke it, and nothing was read.
     read: Option<Instant>,
     now: Duration,
-    /// The state of the caches.
+    /// The state of the caches and claims.
     changes: u64,
     /// What is free and promised to others.
     promised: Promised,
@@ -276,11 +288,11 @@ fn look(
     }
 }
 
-/// Counts up with every change in the caches that a plan is made from.
+/// Counts up with every change in the caches, and of claims, that a plan is made from.
 fn changes(shared: &Shared) -> u64 {
     let caches = &shared.caches;
     let workloads = caches.deployments.changes() + caches.stateful_sets.changes();
-    caches.nodes.changes() + caches.pods.changes() + workloads
+    caches.nodes.changes() + caches.pods.changes() + workloads + shared.claims.changes()
 }
 
 /// One round of readings, from wherever the pool's signals come; says when they were in, if anything was due.

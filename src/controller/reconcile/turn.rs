@@ -38,18 +38,20 @@ pub(super) fn takes(step: &Step) -> bool {
     }
 }
 
-/// The steps that take something and are to be made now. Who has failed before comes when nobody else is to be served: a write that gets no
+/// The steps that take something and are to be made now, but for those of agents that are `given_up`. Who has failed before comes when nobody else is to be served: a write that gets no
 /// answer is the last of its tick, and what it takes is kept for it meanwhile.
 pub(super) fn next<'s>(
     pool: &ValidPool,
     steps: &'s [Step],
+    given_up: &[usize],
     backoff: &Backoff,
     now: Duration,
 ) -> Vec<&'s Step> {
     let times = |step: &Step| backoff.times(&pool.agents[agent_of(step)].name);
     let holds = |step: &Step| backoff.holds(&pool.agents[agent_of(step)].name, now);
+    let kept = |step: &Step| !given_up.contains(&agent_of(step)) && !holds(step);
     let steps = steps.iter();
-    let mut next: Vec<&Step> = steps.filter(|step| takes(step) && !holds(step)).collect();
+    let mut next: Vec<&Step> = steps.filter(|step| takes(step) && kept(step)).collect();
     if next.iter().any(|step| times(step) == 0) {
         next.retain(|step| times(step) == 0);
     }
@@ -65,6 +67,7 @@ pub(super) async fn take<'a>(
     current: Current<'_>,
     round: &mut Round,
     state: &mut State,
+    given_up: &[usize],
     remembered: &Memory,
 ) -> Turn<'a> {
     if !round.plan.steps.iter().any(takes) {
@@ -95,7 +98,8 @@ pub(super) async fn take<'a>(
         let seen = look(shared, pool, state, read, now, &owed);
         *round = Round::decide(pool, seen, state);
     }
-    let steps = next(pool, &round.plan.steps, &state.backoff, round.seen.now);
+    let (steps, now) = (&round.plan.steps, round.seen.now);
+    let steps = next(pool, steps, given_up, &state.backoff, now);
     let reserved = promises.reserve(pool, &round.seen.view, steps.into_iter());
     drop(turn);
     Turn::Had(reserved)

@@ -1,10 +1,17 @@
 #![allow(clippy::unwrap_used)]
 
 use super::super::{Current, State, reconcile};
+use super::next;
 use crate::api::AgentPool;
 use crate::api::annotations::{PAUSED, RESTORE};
-use crate::controller::fixtures::{NAMESPACE, TIMEOUT, caches, deployment, object, shared, whole};
+use crate::controller::apply::agent_of;
+use crate::controller::backoff::Backoff;
+use crate::controller::cache::WorkloadRecord;
+use crate::controller::fixtures::{
+    NAMESPACE, TIMEOUT, caches, deployment, object, pool, shared, whole,
+};
 use crate::controller::shared::Shared;
+use crate::sharing::Step;
 use serde_json::json;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -93,18 +100,21 @@ async fn serve(
     }
 }
 
+/// A Deployment that a swap has stopped.
+fn stopped(name: &str) -> WorkloadRecord {
+    let gpu = "nvidia.com/gpu";
+    let note = json!({ "replicas": 1, "from": gpu, "to": gpu, "toReplicas": 1 });
+    let mut record = deployment(name, 0, json!([]));
+    record.notes.insert(RESTORE.to_owned(), note.to_string());
+    record
+}
+
 /// A cluster with one node of so many GPUs, and Deployments that a swap has stopped and that their pools are to bring up to one replica,
 /// whatever their load is.
 fn stage(server: &Server, gpus: u32, workloads: &[&str], pools: &[&AgentPool]) -> Shared {
     let workloads: Vec<_> = workloads
         .iter()
-        .map(|name| {
-            let gpu = "nvidia.com/gpu";
-            let note = json!({ "replicas": 1, "from": gpu, "to": gpu, "toReplicas": 1 });
-            let mut record = deployment(name, 0, json!([]));
-            record.notes.insert(RESTORE.to_owned(), note.to_string());
-            (*name, record)
-        })
+        .map(|name| (*name, stopped(name)))
         .collect();
     let caches = caches(&[("gpu", whole(gpus))], &workloads, &[]);
     shared(&server.url, caches, pools)
@@ -230,6 +240,66 @@ async fn one_agent_whose_writes_get_no_answer_keeps_those_after_it_waiting_for_a
     assert!(start.elapsed() < TIMEOUT, "nor do they wait for it");
     tick(&shared, &pool, &mut state).await;
     assert_eq!(server.scaled()[..4], ["a", "b", "c", "a"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_write_without_an_answer_may_have_taken_no_sibling_takes_at_the_next_tick() {
+    let server = Server::start(&["b"]).await;
+    let pool = object("p", "WholeGPU", &["a", "b"]);
+    let mut paused = pool.clone();
+    let annotations = paused.metadata.annotations.get_or_insert_default();
+    annotations.insert(PAUSED.to_owned(), "true".to_owned());
+    let shared = stage(&server, 1, &["b"], &[&pool]);
+    let mut state = State::default();
+    tick(&shared, &paused, &mut state).await;
+    assert_eq!(server.scaled(), ["b"], "a swap that was cut is ended");
+    let a = (NAMESPACE.to_owned(), "a".to_owned());
+    shared.caches.deployments.put(a, 1, stopped("a"));
+    // Status is written anew only by a pool that has not just written one.
+    let mut state = State::default();
+    tick(&shared, &pool, &mut state).await;
+    assert_eq!(server.scaled(), ["b"]);
+    let said = server.said();
+    assert!(said.contains("1 nvidia.com/gpu to n/p/b"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_an_older_pool_claims_while_a_pool_waits_for_its_turn_is_left_alone() {
+    let server = Server::start(&[]).await;
+    let (pool, older) = (
+        object("p", "WholeGPU", &["a"]),
+        object("older", "WholeGPU", &["a"]),
+    );
+    let shared = stage(&server, 4, &["a"], &[&pool]);
+    let mut state = State::default();
+    let others = shared.claims.turn().await;
+    tokio::join!(tick(&shared, &pool, &mut state), async {
+        // The tick waits now: nothing in it but the turn does before its first write.
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        let pools = [&older, &pool].into_iter();
+        shared.claims.replace(pools, &Default::default());
+        drop(others);
+    });
+    assert_eq!(server.scaled(), [""; 0]);
+}
+
+#[test]
+fn who_is_given_up_keeps_nobody_waiting_who_has_failed_before() {
+    let pool = pool("p", "WholeGPU", &["a", "b"]);
+    let steps = [0, 1].map(|agent| Step::Scale {
+        agent,
+        from: 0,
+        to: 1,
+        victims: Vec::new(),
+    });
+    let mut backoff = Backoff::default();
+    backoff.failed("b", Duration::ZERO, "no answer".to_owned());
+    let now = Duration::from_secs(2);
+    let next = |given_up: &[usize]| {
+        let next = next(&pool, &steps, given_up, &backoff, now);
+        next.into_iter().map(agent_of).collect::<Vec<_>>()
+    };
+    assert_eq!((next(&[]), next(&[0])), (vec![0], vec![1]));
 }
 
 #[tokio::test(flavor = "multi_thread")]
