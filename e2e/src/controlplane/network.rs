@@ -4,7 +4,10 @@
 //! pod's server; the control plane's own processes listen on the last /24.
 
 use std::fs::{File, OpenOptions, TryLockError};
+use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
+use std::ops::RangeInclusive;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use anyhow::{Context, Result, bail};
 
@@ -66,20 +69,60 @@ impl Network {
     }
 }
 
-/// A port that nothing listens on at `address` at the moment.
+/// Ports below those that Linux gives to outgoing connections and to who asks for any: between the choice of one and its use nobody else gets it.
+const PORTS: RangeInclusive<u16> = 10_000..=32_000;
+
+/// A port that nothing listens on at `address` at the moment, and that no other call in this process gave.
 pub fn free_port(address: Ipv4Addr) -> Result<u16> {
-    let listener = TcpListener::bind(SocketAddr::new(IpAddr::V4(address), 0))
-        .with_context(|| format!("listen on {address}: the bench needs Linux, where all of 127.0.0.0/8 is this machine"))?;
-    Ok(listener
-        .local_addr()
-        .context("read a listener's address")?
-        .port())
+    static GIVEN: AtomicU32 = AtomicU32::new(0);
+    let all = u32::from(PORTS.end() - PORTS.start()) + 1;
+    // Processes beside each other begin far from each other.
+    let begin = std::process::id().wrapping_mul(40_503);
+    let mut refusal = None;
+    for _ in 0..all {
+        let at = begin.wrapping_add(GIVEN.fetch_add(1, Ordering::Relaxed)) % all;
+        let port = PORTS.start() + u16::try_from(at)?;
+        match TcpListener::bind(SocketAddr::new(IpAddr::V4(address), port)) {
+            Ok(_) => return Ok(port),
+            Err(error) if error.kind() == ErrorKind::AddrInUse => refusal = Some(error),
+            Err(error) => {
+                return Err(error).with_context(|| format!("listen on {address}: the bench needs Linux, where all of 127.0.0.0/8 is this machine"));
+            }
+        }
+    }
+    Err(refusal.unwrap_or_else(|| ErrorKind::AddrInUse.into()))
+        .with_context(|| format!("no port of {PORTS:?} is free on {address}"))
 }
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 mod tests {
     use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn no_port_is_given_twice_nor_is_it_one_that_linux_gives_to_others() {
+        let ports: BTreeSet<u16> = (0..200)
+            .map(|_| free_port(Ipv4Addr::LOCALHOST).unwrap())
+            .collect();
+        assert_eq!(ports.len(), 200);
+        let range = std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").unwrap();
+        let lowest: u16 = range.split_whitespace().next().unwrap().parse().unwrap();
+        assert!(ports.iter().all(|port| *port < lowest), "{ports:?} {range}");
+    }
+
+    #[test]
+    fn a_port_that_somebody_listens_on_is_not_given() {
+        let before = free_port(Ipv4Addr::LOCALHOST).unwrap();
+        // Tests beside this one take ports, too: some of the next are taken in any case.
+        let taken: Vec<u16> = (before + 10..before + 20).collect();
+        let listen = |port: &u16| TcpListener::bind((Ipv4Addr::LOCALHOST, *port));
+        let _listeners: Vec<_> = taken.iter().map(listen).collect();
+        let given: Vec<u16> = (0..30)
+            .map(|_| free_port(Ipv4Addr::LOCALHOST).unwrap())
+            .collect();
+        assert!(given.iter().all(|port| !taken.contains(port)), "{given:?}");
+    }
 
     #[test]
     fn two_control_planes_never_share_a_network() {
