@@ -5,6 +5,7 @@ use super::claims::{self, Claims};
 use super::ending::{Ending, Room, ending, wanted};
 use super::promises::Promises;
 use super::request::retarget;
+use super::shared::Shared;
 use super::write::{GPU_MANAGER, WriteError, Writer};
 use crate::api::annotations;
 use crate::sharing::Restore;
@@ -42,7 +43,20 @@ pub struct Raiser<'a> {
     pub nodes_hidden: bool,
 }
 
-impl Raiser<'_> {
+impl<'a> Raiser<'a> {
+    /// With what the controller has; a place is looked for on nodes with these labels.
+    pub fn of(shared: &'a Shared, nodes: &'a BTreeMap<String, String>) -> Self {
+        Self {
+            writer: &shared.writer,
+            caches: &shared.caches,
+            claims: Some(&shared.claims),
+            promises: &shared.promises,
+            clock: shared.clock,
+            nodes,
+            nodes_hidden: shared.nodes_hidden(),
+        }
+    }
+
     /// Brings a workload that was cut one write nearer to its replicas; says how many it has now, `None` when that is not changed. It waits
     /// for places, and does not wait for its turn: the next look is soon. Who has no patience for that gets pods that wait, which are better
     /// seen than none.
@@ -189,15 +203,8 @@ mod tests {
         let pool = object("p", "WholeGPU", &["b"]);
         let caches = caches(&[("gpu", whole(1))], &[("a", stopped.clone())], &[]);
         let shared = shared(&url, caches, &[&pool]);
-        let raiser = Raiser {
-            writer: &shared.writer,
-            caches: &shared.caches,
-            claims: Some(&shared.claims),
-            promises: &shared.promises,
-            clock: shared.clock,
-            nodes: &BTreeMap::new(),
-            nodes_hidden: false,
-        };
+        let everywhere = BTreeMap::new();
+        let raiser = Raiser::of(&shared, &everywhere);
         let restore = restore();
         let raise = raiser.raise::<Deployment>(("n", "a"), &stopped, &restore, true);
         let (raised, ()) = tokio::join!(raise, async {

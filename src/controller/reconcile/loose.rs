@@ -207,15 +207,7 @@ async fn one<K: Workload>(
     };
     match &end.what {
         What::Swap(restore, record) if cut(record).is_some() => {
-            let raiser = Raiser {
-                writer: &shared.writer,
-                caches: &shared.caches,
-                claims: Some(&shared.claims),
-                promises: &shared.promises,
-                clock: shared.clock,
-                nodes: &end.nodes,
-                nodes_hidden: shared.nodes_hidden(),
-            };
+            let raiser = Raiser::of(shared, &end.nodes);
             let place = (namespace, name);
             let raised = raiser.raise::<K>(place, record, restore, patient).await?;
             let from = record.replicas;
