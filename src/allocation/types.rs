@@ -12,7 +12,7 @@ pub enum Policy {
     Adaptive,
     /// Capacity divided equally, whatever the load.
     StaticEqual,
-    /// Forecasts, learned dispersion and backlog, followed as far as the evidence says that it pays; else the equal split.
+    /// Forecasts, learned dispersion and backlog, followed as far as the evidence says that it pays; else what is in force is held.
     Balanced(Spare),
 }
 
@@ -156,7 +156,8 @@ pub enum Reason {
     SignalLost,
     /// The policy gives everyone the same.
     EqualSplit,
-    /// The evidence does not say that moving shares would pay: everyone holds an equal part, or on unequal MIG instances what it has.
+    /// The evidence does not say that moving shares would pay: everyone keeps what it had when the operator began to look; before
+    /// anything is in force an equal part.
     HoldingSteady,
     /// The paper's rule: share of the weighted demand, not below the minimum before normalisation.
     Proportional,

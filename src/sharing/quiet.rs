@@ -5,7 +5,7 @@ use super::fixtures::*;
 use super::model::{Cluster, Dice};
 use super::*;
 use crate::allocation::{self, Agent, Load, Pace, Policy, Snapshot, Spare};
-use crate::units::{MilliGpus, Priority};
+use crate::units::{GpuResource, Mebibytes, MilliGpus, Priority};
 use std::collections::VecDeque;
 
 /// Requests of one second from a Poisson process (Knuth's method).
@@ -157,6 +157,34 @@ fn a_settled_pool_of_mig_instances_is_quiet_under_poisson_load() {
         [6.0, 6.0, 3.0, 1.0],
         [12.0, 2.0, 5.0, 7.0],
     ] {
+        for policy in [Policy::WaterFilling, Policy::Balanced(Spare::Lend)] {
+            assert_eq!(
+                steps_when_settled(policy, &shape, start(), &rates, 3600),
+                0,
+                "{policy:?} {rates:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_settled_pool_of_time_slices_is_quiet_under_poisson_load() {
+    let token = GpuResource::shared();
+    let strategy = Strategy::TimeSlicing {
+        resource: token.clone(),
+        slices_per_gpu: Some(10),
+    };
+    let mut shape = pool(strategy, agents(4));
+    shape.behavior = default_behavior();
+    let start = || {
+        let node = Node {
+            allocatable: [(token.clone(), 10)].into(),
+            gpu_memory: Some(Mebibytes(81_920)),
+            ..node("n", 1)
+        };
+        Cluster::new(vec![node], vec![running(&token, 1, &["n"]); 4])
+    };
+    for rates in [[1.0, 2.0, 1.5, 1.0], [4.0, 0.5, 2.0, 1.0]] {
         for policy in [Policy::WaterFilling, Policy::Balanced(Spare::Lend)] {
             assert_eq!(
                 steps_when_settled(policy, &shape, start(), &rates, 3600),

@@ -19,9 +19,9 @@ pub struct Settings {
 pub const HOLD: &str = "hold";
 /// Never moves either: a split in proportion to the mean loads.
 pub const PROPORTIONAL: &str = "static-proportional";
-/// The default policy.
+/// The policy that follows demand at once.
 pub const WATER: &str = "water-filling";
-/// The policy that holds where moving does not pay.
+/// The default policy: it holds where moving does not pay.
 pub const BALANCED: &str = "balanced";
 /// Those of AgentPool, and what they are called in the API.
 pub const OURS: [(&str, &str); 2] = [(WATER, "WaterFilling"), (BALANCED, "Balanced")];

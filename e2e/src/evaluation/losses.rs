@@ -79,7 +79,7 @@ pub(super) fn page(losses: &[Loss]) -> Page {
         ..Page::default()
     };
     page.text(
-        "Every place below, but for capacity that comes and goes, in which the default policy (WaterFilling) or Balanced is worse than a \
+        "Every place below, but for capacity that comes and goes, in which Balanced, the default policy, or WaterFilling is worse than a \
          baseline that was run beside it, in the mean or in the 95th percentile, by more than chance does (the 95 % interval lies above \
          1). The baseline by which most is lost comes first; the ratios are to that one. Under overload the agents of low priority wait \
          longer than with an equal split, by intention: they stand in their own tables. Fronts of GPU-hours stand with theirs.",

@@ -59,6 +59,7 @@ pub async fn prints_within(
     let mut pool = pool();
     pool["metadata"] = json!({"name": "reasoning-pipeline"});
     pool["spec"]["devices"][0]["sharing"]["type"] = json!("TimeSlicing");
+    pool["spec"]["policy"] = json!({ "type": "WaterFilling" });
     let pools: Api<AgentPool> = Api::namespaced(client.clone(), namespace);
     let pool: AgentPool = serde_json::from_value(pool).unwrap();
     pools.create(&PostParams::default(), &pool).await.unwrap();

@@ -4,6 +4,7 @@
 mod capacity;
 mod conflicts;
 mod crash;
+mod default_policy;
 mod deleted;
 mod hostile;
 mod leaders;

@@ -136,7 +136,7 @@ impl Pair {
                 "devices": [{ "name": "a100", "gpus": self.gpus, "sharing": { "type": self.sharing } }],
                 "requests": { "via": "Template", "takeOver": self.take_over },
                 "policy": {
-                    "interval": "1s", "demandWindow": "3s", "drain": "5s", "actuationLag": "0s",
+                    "type": "WaterFilling", "interval": "1s", "demandWindow": "3s", "drain": "5s", "actuationLag": "0s",
                     "behavior": { "scaleDown": { "stabilizationWindowSeconds": 0 } },
                     "disruption": { "maxConcurrent": 2, "allowDowntime": self.downtime }
                 },

@@ -55,7 +55,7 @@ async fn the_papers_agents_keep_one_copy_each_until_lasting_overload_adds_copies
         "spec": {
             "mode": "Auto",
             "devices": [{ "name": "t4", "gpus": 1, "sharing": { "type": "TimeSlicing", "timeSlicing": { "slicesPerGpu": 10 } } }],
-            "policy": { "interval": "1s", "demandWindow": format!("{WINDOW}s"), "drain": "5s", "actuationLag": "0s" },
+            "policy": { "type": "WaterFilling", "interval": "1s", "demandWindow": format!("{WINDOW}s"), "drain": "5s", "actuationLag": "0s" },
             "agents": agents,
         }
     });

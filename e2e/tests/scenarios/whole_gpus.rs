@@ -14,7 +14,7 @@ use std::time::Duration;
 /// Over how many seconds, hence decisions, the pool averages its load.
 const WINDOW: u32 = 5;
 
-/// A pool on whole GPUs that reacts as fast as it may.
+/// A pool on whole GPUs that reacts as fast as it may: the default policy waits until it is sure that a move pays.
 pub fn pool(gpus: u32, agents: &[Value]) -> Value {
     json!({
         "apiVersion": "agentpool.dev/v1alpha1",
@@ -24,7 +24,7 @@ pub fn pool(gpus: u32, agents: &[Value]) -> Value {
             "mode": "Auto",
             "devices": [{ "name": "a100", "gpus": gpus, "sharing": { "type": "WholeGPU" } }],
             "policy": {
-                "interval": "1s", "demandWindow": format!("{WINDOW}s"), "drain": "5s", "actuationLag": "0s",
+                "type": "WaterFilling", "interval": "1s", "demandWindow": format!("{WINDOW}s"), "drain": "5s", "actuationLag": "0s",
                 "behavior": { "scaleDown": { "stabilizationWindowSeconds": 0 } },
                 "disruption": { "maxConcurrent": 4 }
             },

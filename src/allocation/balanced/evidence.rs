@@ -6,14 +6,14 @@ use super::forecast::gain;
 use super::memory::{Learned, Memory};
 use super::{Horizon, LARGEST_LOAD, Pool, places, whole};
 
-/// Candidates, from the equal split to almost all of the assignment.
+/// Candidates, from what is held without evidence to almost all of the assignment.
 pub(super) const CANDIDATES: usize = 5;
-/// The part of the assignment in each; what is missing to one is the equal split. The last leaves a twentieth of it, so that
-/// nobody is without a share.
+/// The part of the assignment in each; what is missing to one is the equal split, but for the first, which holds. The last leaves a
+/// twentieth of it, so that nobody is without a share.
 pub(super) const PARTS: [f64; CANDIDATES] = [0.0, 0.25, 0.5, 0.75, 0.95];
 /// Costs fade over this many horizons.
 const COMPARED_OVER: f64 = 64.0;
-/// The equal split is left only for a candidate whose cost is lower by this part,
+/// What is held is left only for a candidate whose cost is lower by this part,
 const LEAVES_HOLD: f64 = 0.05;
 /// and any other candidate for one whose cost is lower by this part.
 const CHANGES: f64 = 0.02;
@@ -89,15 +89,29 @@ pub(super) const fn compared(candidate: usize, pool: Pool) -> bool {
     !pool.in_pieces() || candidate == 0 || candidate == CANDIDATES - 1
 }
 
+/// Milli-GPUs that a part of a wish, a fraction of the pool, comes to: none of it is what is held without evidence.
+fn between(learned: &Learned, wish: f64, part: f64, pool: Pool) -> f64 {
+    if part > 0.0 {
+        ((1.0 - part) / pool.agents + part * wish) * pool.free
+    } else {
+        learned.hold
+    }
+}
+
+impl Learned {
+    /// Milli-GPUs that a part of what it wishes for now comes to.
+    pub(super) fn share(&self, part: f64, pool: Pool) -> f64 {
+        between(self, self.wish, part, pool)
+    }
+}
+
 /// Milli-GPUs that an agent has under a candidate, where any share can be had.
 fn share(learned: &Learned, agent: &Agent<'_>, part: f64, pool: Pool) -> f64 {
-    let equal = 1.0 / pool.agents;
-    let wish = if learned.in_force < 0.0 {
-        equal
+    let milli = if learned.in_force < 0.0 {
+        learned.hold
     } else {
-        learned.in_force
+        between(learned, learned.in_force, part, pool)
     };
-    let milli = ((1.0 - part) * equal + part * wish) * pool.free;
     let floor = agent.floor.min(agent.ceiling).0 as f64;
     milli.clamp(floor, agent.ceiling.0 as f64)
 }

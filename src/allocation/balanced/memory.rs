@@ -13,7 +13,7 @@ const MARKS: usize = 10;
 /// Lags, intervals and drains beyond count as this, in seconds.
 pub(super) const LONGEST: f64 = 86_400.0;
 
-/// What Balanced remembers from decision to decision; about 1 KB an agent. Losing it is safe: the equal split holds until
+/// What Balanced remembers from decision to decision; about 1 KB an agent. Losing it is safe: what is in force is held until
 /// there is evidence again.
 ///
 /// As JSON its floats are the integers of their bits, so that what is read back is what was written.
@@ -50,6 +50,10 @@ impl Default for Allowed {
     }
 }
 
+const fn never() -> f64 {
+    -1.0
+}
+
 /// What is remembered of one agent.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct Learned {
@@ -78,6 +82,12 @@ pub(super) struct Learned {
     /// How uncertain that is: variance of the arrivals around it, in requests² a second.
     #[serde(with = "exact::one")]
     pub(super) dispersion: f64,
+    /// Milli-GPUs that were in force when its load was first known; negative: it was not yet.
+    #[serde(default = "never", with = "exact::one")]
+    pub(super) begun: f64,
+    /// Milli-GPUs that it holds while nothing pays.
+    #[serde(default, with = "exact::one")]
+    pub(super) hold: f64,
     /// Fraction of the pool that the assignment gives it.
     #[serde(with = "exact::one")]
     pub(super) wish: f64,
@@ -151,6 +161,8 @@ impl Learned {
             error_mass: 0.0,
             forecast: 0.0,
             dispersion: 0.0,
+            begun: never(),
+            hold: 0.0,
             wish: -1.0,
             aim: 0.0,
             in_force: -1.0,

@@ -1,4 +1,4 @@
-//! Balanced: moves shares where evidence says that it pays, and holds the equal split where it does not.
+//! Balanced: moves shares where evidence says that it pays, and holds what everyone has where it does not.
 //!
 //! Every decision, in this order, with a fixed amount of memory an agent:
 //!
@@ -12,9 +12,10 @@
 //!    lasts; so that this is Kleinrock's square-root assignment (*Queueing Systems* II, 1976, section 5.7). A new one is taken
 //!    up only when what is held costs a tenth more. Under overload a higher weight is cut later, and who weighs more than the
 //!    average keeps at least an equal part.
-//! 3. **Evidence** (`evidence`). Five candidates, from the equal split to almost all of that assignment, are run as fluid
+//! 3. **Evidence** (`evidence`). Five candidates, from what is held without evidence (`hold`: what was in force when the policy began to
+//!    look) over mixtures of an equal split and that assignment to almost all of it, are run as fluid
 //!    queues on the measured arrivals, each decision in force one lag later. The one with the least weighted backlog is
-//!    followed, once it is better by a margin. While nothing pays, the equal split holds: [`Reason::HoldingSteady`].
+//!    followed, once it is better by a margin. While nothing pays, what is held stays: [`Reason::HoldingSteady`].
 //!    Where shares are whole replicas (`whole`) only the first and the last are compared, replica by replica: one that changes hands serves
 //!    nobody until it has started. What is asked for follows the better one, with no more starts at any time than one an agent in ten lags.
 //!    Where they are parts of several sizes (`places`) agents change places, and holding is to keep what is in force.
@@ -32,6 +33,7 @@ mod assign;
 mod evidence;
 mod exact;
 mod forecast;
+mod hold;
 mod memory;
 mod places;
 mod surge;
@@ -106,6 +108,7 @@ pub(super) fn allocate(
     });
     forecast::combine(&mut memory.agents, agents);
     let pool = claim(snapshot, agents, &memory.agents, horizon, out);
+    hold::hold(&mut memory.agents, agents, pool);
     let saved = assign::assign(memory, agents, horizon, saving(spare, snapshot), pool);
     evidence::weigh(memory, agents, horizon, pool);
     memory.mark(horizon);
@@ -167,7 +170,7 @@ fn wish(
     out: &mut [Allotment],
 ) -> Totals {
     let known = |slot: &&Allotment| slot.reason != Reason::SignalLost;
-    let part = if saved { 1.0 } else { memory.follows() };
+    let part = memory.follows();
     let asked = |learned: &Learned| {
         learned
             .held
@@ -178,8 +181,12 @@ fn wish(
         if pool.in_pieces() && !saved {
             return fixed(asked(learned) * UNIT);
         }
-        let fraction = (1.0 - part) / pool.agents + part * learned.wish;
-        fixed(fraction * pool.free * UNIT)
+        let milli = if saved {
+            learned.wish * pool.free
+        } else {
+            learned.share(part, pool)
+        };
+        fixed(milli * UNIT)
     };
     let shares = || {
         let pairs = memory.agents.iter().zip(agents);
@@ -201,7 +208,7 @@ fn wish(
                 // What is saved for is needed, and no more: whole replicas are rounded up to it, and who may wait is not short.
                 slot.demand = slot.target;
             }
-            if part == 0.0 && slot.reason == Reason::DemandMet {
+            if !saved && part == 0.0 && slot.reason == Reason::DemandMet {
                 slot.reason = Reason::HoldingSteady;
             }
         }

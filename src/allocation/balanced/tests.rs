@@ -1,5 +1,6 @@
 #![allow(clippy::unwrap_used)]
 
+mod hold;
 mod save;
 
 use super::super::tests::{agent, targets};
@@ -58,7 +59,7 @@ fn loaded(name: &'static str, per_second: f64, backlog: f64) -> Agent<'static> {
 }
 
 #[test]
-fn without_evidence_the_equal_split_holds() {
+fn where_nothing_is_in_force_the_equal_split_is_held() {
     let mut pool = Pool::new(LEND);
     let out = pool.decide(1000, &[loaded("a", 50.0, 0.0), loaded("b", 5.0, 0.0)]);
     assert_eq!(targets(&out), [500, 500]);

@@ -3,7 +3,7 @@
 //! On a cluster whoever gives a replica up loses it at once, and whoever gets one waits for its start; in between its GPUs
 //! serve nobody. So a candidate that moves often pays for it in its own backlog.
 //!
-//! Only the equal split and almost all of the assignment are compared here: what lies between rounds to one of them or wavers, and
+//! Only what is held without evidence and almost all of the assignment are compared here: what lies between rounds to one of them or wavers, and
 //! the wishes come from the backlog of what is really in force, which speaks for whichever candidate is followed already.
 
 use super::super::demand::load;
@@ -155,9 +155,9 @@ impl Table<'_, '_> {
     /// Replicas that an agent lacks for what it wishes for; negative: it has too many.
     fn lacks(&self, i: usize) -> f64 {
         let (learned, agent) = (&self.learned[i], &self.agents[i]);
-        let wish = (1.0 - self.part) / self.pool.agents + self.part * learned.wish;
+        let wish = learned.share(self.part, self.pool);
         let (floor, ceiling) = range(agent);
-        ((wish * self.pool.free).clamp(floor, ceiling) - self.all(i)) / quantum(agent)
+        (wish.clamp(floor, ceiling) - self.all(i)) / quantum(agent)
     }
 
     fn known(&self) -> impl Iterator<Item = usize> {
@@ -175,7 +175,7 @@ impl Table<'_, '_> {
         self.all(i) - quantum(agent) >= range(agent).0
     }
 
-    /// Begins with the equal split, and brings what is held within what there is; returns what is free.
+    /// Begins with what is held while nothing pays, and brings that within what there is; returns what is free.
     fn level(&mut self) -> f64 {
         let mut spare = self.pool.free;
         for (i, agent) in self.agents.iter().enumerate() {
@@ -184,10 +184,10 @@ impl Table<'_, '_> {
                 continue;
             }
             let (floor, ceiling) = range(agent);
-            let equal = self.pool.free / self.pool.agents / quantum(agent);
+            let replicas = self.learned[i].hold / quantum(agent);
             let held = self.held(i);
             let all = if held.all < 0.0 {
-                equal.floor() * quantum(agent)
+                replicas.floor() * quantum(agent)
             } else {
                 held.all
             };

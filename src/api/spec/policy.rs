@@ -6,9 +6,10 @@ use serde::{Deserialize, Serialize};
 #[derive(JsonSchema, Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct PolicySpec {
-    /// WaterFilling: serves demand and backlog, weighted by priority; minimum shares are entitlements while there is demand.
-    /// Balanced: learns forecasts and their errors, moves shares only while that pays, and otherwise holds equal parts.
-    /// Adaptive: the published rule (arXiv 2512.22149), faithful, not recommended. StaticEqual: equal parts. Default WaterFilling.
+    /// Balanced: learns forecasts and their errors, moves shares only while that pays, and otherwise keeps what is in force; minimum
+    /// shares are entitlements while there is demand. WaterFilling: follows demand and backlog at once, weighted by priority, with the
+    /// same entitlements. Adaptive: the published rule (arXiv 2512.22149), faithful, not recommended. StaticEqual: equal parts.
+    /// Default Balanced.
     #[serde(rename = "type")]
     pub kind: PolicyType,
 
@@ -17,7 +18,7 @@ pub struct PolicySpec {
     pub interval: String,
 
     /// Time over which arrivals are averaged, as a duration; 1s to 24h; where the actuation lag is long, 4 times the lag is used
-    /// instead. Default 60s.
+    /// instead. Balanced weights several averages by how well each foretells and does not use it. Default 60s.
     #[schemars(schema_with = "schema::window")]
     pub demand_window: String,
 
@@ -68,15 +69,15 @@ impl Default for PolicySpec {
 /// How shares are decided.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum PolicyType {
-    /// Demand and backlog, weighted by priority.
+    /// What pays, and else what is in force.
     #[default]
+    Balanced,
+    /// Demand and backlog, weighted by priority.
     WaterFilling,
     /// The published rule.
     Adaptive,
     /// Equal parts.
     StaticEqual,
-    /// What pays, and else equal parts.
-    Balanced,
 }
 
 /// What becomes of capacity that nobody needs.

@@ -68,7 +68,7 @@ fn a_pool_is_read_in_its_units_and_with_safe_defaults() {
     let pool = admitted(&[]);
     assert_eq!(pool.key(), "ns/p");
     assert_eq!((pool.uid.as_str(), pool.generation), ("u", Some(7)));
-    assert_eq!(pool.policy, Policy::WaterFilling);
+    assert_eq!(pool.policy, Policy::Balanced(Spare::Lend));
     assert!(!pool.take_over && !pool.shape.allow_downtime && pool.may_write());
     assert_eq!(pool.interval, Duration::from_secs(1));
     assert_eq!(pool.hold_for, Duration::from_secs(300));

@@ -1,6 +1,6 @@
 use super::Caches;
 use super::pauses::Pauses;
-use super::store::{Filed, Key, Store};
+use super::store::{Filed, Key, Listed, Store};
 use crate::telemetry::{Health, Watched};
 use futures::{Stream, StreamExt};
 use kube::api::{Api, ObjectMeta};
@@ -121,7 +121,7 @@ impl<R> Follower<'_, R> {
     {
         let store = self.store;
         let mut events = std::pin::pin!(events);
-        let mut fresh: BTreeMap<Key, (u64, R)> = BTreeMap::new();
+        let mut fresh: Listed<R> = BTreeMap::new();
         let mut complained = false;
         while let Some(event) = events.next().await {
             let event = match event {
@@ -145,6 +145,7 @@ impl<R> Follower<'_, R> {
                 Event::InitApply(object) => {
                     let (key, version) = (key(object.meta()), version(object.meta()));
                     if let Some(record) = R::of(object) {
+                        let record = store.shared(&key, record);
                         fresh.insert(key, (version, record));
                     }
                 }

@@ -8,6 +8,9 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockWriteGuard};
 /// Namespace (empty for cluster-scoped things) and name; workloads and autoscalers carry their kind in the name: `Deployment/x`.
 pub type Key = (String, String);
 
+/// What a list brought: each record with the resource version it was read from.
+pub type Listed<T> = BTreeMap<Key, (u64, Arc<T>)>;
+
 /// What a record is looked for by.
 pub trait Filed {
     /// Its labels; none for what is only looked for by name.
@@ -29,7 +32,7 @@ pub struct Store<T> {
 
 #[derive(Debug)]
 struct Shelf<T> {
-    by_key: BTreeMap<Key, (u64, Arc<T>)>,
+    by_key: Listed<T>,
     by_label: Labels,
 }
 
@@ -135,8 +138,18 @@ impl<T: PartialEq + Filed> Store<T> {
         changed
     }
 
+    /// The record of a list that is still coming in: the one that is kept already, where it says the same. Otherwise a cluster that is listed
+    /// anew would be held twice.
+    pub fn shared(&self, key: &Key, record: T) -> Arc<T> {
+        let shelf = self.records.read().unwrap_or_else(PoisonError::into_inner);
+        match shelf.by_key.get(key) {
+            Some((_, known)) if **known == record => known.clone(),
+            _ => Arc::new(record),
+        }
+    }
+
     /// Replaces everything of a namespace (`None`: of all) by a fresh list; records of our own that are newer than the list's stay.
-    pub fn replace(&self, namespace: Option<&str>, fresh: BTreeMap<Key, (u64, T)>) {
+    pub fn replace(&self, namespace: Option<&str>, fresh: Listed<T>) {
         let mut shelf = self.shelf();
         let concerned = |key: &Key| namespace.is_none_or(|ns| key.0 == ns);
         let (mut old, others): (BTreeMap<_, _>, BTreeMap<_, _>) = std::mem::take(&mut shelf.by_key)
@@ -146,8 +159,7 @@ impl<T: PartialEq + Filed> Store<T> {
         for (key, (version, record)) in fresh {
             let slot = match old.remove(&key) {
                 Some((newest, known)) if newest > version => (newest, known),
-                Some((_, known)) if *known == record => (version, known),
-                _ => (version, Arc::new(record)),
+                _ => (version, record),
             };
             shelf.by_key.insert(key, slot);
         }
@@ -244,6 +256,7 @@ impl<T: PartialEq + Filed> Store<T> {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 
@@ -285,7 +298,7 @@ mod tests {
         assert_eq!(found(&[chat]), [""; 0]);
         store.replace(
             Some("ns"),
-            BTreeMap::from([(key("e"), (3, labels(&[chat])))]),
+            BTreeMap::from([(key("e"), (3, Arc::new(labels(&[chat]))))]),
         );
         assert_eq!(found(&[chat]), ["e"]);
         assert_eq!(found(&[new]), [""; 0]);
@@ -336,7 +349,10 @@ mod tests {
         store.put(("other".into(), "x".into()), 1, "x");
         store.replace(
             Some("ns"),
-            BTreeMap::from([(key("ours"), (5, "listed")), (key("new"), (6, "new"))]),
+            BTreeMap::from([
+                (key("ours"), (5, Arc::new("listed"))),
+                (key("new"), (6, Arc::new("new"))),
+            ]),
         );
         assert!(store.get("other", "x").is_some());
         let all: Vec<_> = store
@@ -348,6 +364,16 @@ mod tests {
             all,
             [("new".to_owned(), "new"), ("ours".to_owned(), "ours")]
         );
+    }
+
+    #[test]
+    fn a_list_that_is_read_anew_is_not_held_twice() {
+        let store = Store::default();
+        store.put(key("a"), 1, "same");
+        let known = store.get("ns", "a").unwrap();
+        assert!(Arc::ptr_eq(&store.shared(&key("a"), "same"), &known));
+        assert_eq!(*store.shared(&key("a"), "changed"), "changed");
+        assert_eq!(*store.shared(&key("b"), "same"), "same");
     }
 
     #[test]

@@ -58,7 +58,7 @@ fn shortest() -> Case {
     Case {
         name: "shortest windows",
         policy: json!({
-            "interval": "1s", "demandWindow": "1s", "drain": "1s", "actuationLag": "0s",
+            "type": "WaterFilling", "interval": "1s", "demandWindow": "1s", "drain": "1s", "actuationLag": "0s",
             "behavior": { "scaleDown": { "stabilizationWindowSeconds": 0 } },
         }),
         pools: 20,
@@ -74,10 +74,10 @@ fn shortest() -> Case {
 }
 
 /// The windows that a user gets who sets nothing; the rate rises from a quarter of what the agent's two GPUs serve to more than they do.
-fn default() -> Case {
+fn default(name: &'static str, policy: Value) -> Case {
     Case {
-        name: "default windows",
-        policy: json!({}),
+        name,
+        policy,
         pools: 40,
         speed: 1.0,
         low: 0.5,
@@ -331,7 +331,12 @@ pub async fn run() -> Result<()> {
     let nodes = (0..3).map(|i| NodeSpec::whole(format!("gpu-{i}"), A100_80, 100));
     let stage = Stage::start(StageOptions::new("loop", nodes.collect())).await?;
     let mut figures = Vec::new();
-    for case in [shortest(), default()] {
+    let quick = json!({ "type": "WaterFilling" });
+    for case in [
+        shortest(),
+        default("default windows, WaterFilling", quick),
+        default("nothing set", json!({})),
+    ] {
         figures.extend(measure(&stage, &case).await?);
     }
     stage.finish().await?;

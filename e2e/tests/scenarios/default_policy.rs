@@ -1,0 +1,63 @@
+//! A pool that names no policy: it moves when that pays, and a restart of the operator is no reason to.
+
+use crate::whole_gpus::{load, pool};
+use agentpool_e2e::controlplane::nodes::{A100_80, NodeSpec};
+use agentpool_e2e::stage::{AgentWorkload, LIMIT, Stage, StageOptions, agent as status_of};
+use agentpool_e2e::wait;
+use serde_json::json;
+use std::time::Duration;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_policy_an_uneven_load_is_followed_and_a_restart_keeps_what_was_found() {
+    let node = NodeSpec::whole("gpu", A100_80, 8);
+    let stage = Stage::start(StageOptions::new("default-policy", vec![node]))
+        .await
+        .unwrap();
+    let agents = ["chat", "code"].map(|name| AgentWorkload::new(name, 10.0).replicas(4));
+    for agent in &agents {
+        stage.deploy(agent).await.unwrap();
+    }
+    // Five and a half GPUs of load for the one, half a GPU for the other.
+    let driver = stage.drive(
+        &[
+            load("chat", &[(1800.0, 55.0)]),
+            load("code", &[(1800.0, 5.0)]),
+        ],
+        Duration::from_secs(1800),
+    );
+    let mut object = pool(8, &agents.map(|agent| agent.agent("Medium", "1", 7)));
+    // Without a window that keeps what an agent has, so that nothing but the policy does.
+    object["spec"]["policy"] = json!({
+        "actuationLag": "5s", "behavior": { "scaleDown": { "stabilizationWindowSeconds": 0 } }
+    });
+    stage.apply(&object).await.unwrap();
+    stage
+        .wait_pool("team", "the policy is Balanced, and says that it holds", LIMIT, |p| {
+            p.spec.policy.kind == agentpool::api::PolicyType::Balanced
+                && status_of(p, "code").is_some_and(|agent| agent.reason == "HoldingSteady")
+        })
+        .await
+        .unwrap();
+    wait::until(LIMIT, "chat serves with 6 replicas", async || {
+        Ok((stage.ready_pods("chat").await? >= 6).then_some(()))
+    })
+    .await
+    .unwrap();
+
+    let operator = stage.runner.wait_for(1, LIMIT).await.unwrap().remove(0);
+    stage.witness.catch_up().await.unwrap();
+    stage.witness.mark();
+    operator.kill().await;
+    wait::until(LIMIT, "the operator was started again", async || {
+        Ok((operator.restarts() > 0).then_some(()))
+    })
+    .await
+    .unwrap();
+    // Of two agents, once a second: a minute.
+    operator.decides(120, LIMIT).await.unwrap();
+    stage.witness.catch_up().await.unwrap();
+    let least = stage.witness.counts("agents", "chat").min_ready;
+    assert!(least >= Some(6), "chat had {least:?} ready");
+    driver.stop();
+    stage.finish().await.unwrap();
+}
