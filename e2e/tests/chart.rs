@@ -262,6 +262,17 @@ fn marks(workload: &Deployment) -> Vec<String> {
         .collect()
 }
 
+/// What there is of these kinds, those with a namespace in the release's: `kind/name`.
+fn names(control_plane: &ControlPlane, kinds: &str) -> Vec<String> {
+    let namespace = ["--namespace", install::NAMESPACE];
+    let mut kubectl = control_plane.kubectl();
+    kubectl.args(namespace).args(["get", kinds, "-o", "name"]);
+    let listed = kubectl.output().unwrap();
+    assert!(listed.status.success(), "{}", text(&listed));
+    let listed = String::from_utf8(listed.stdout).unwrap();
+    listed.lines().map(str::to_owned).collect()
+}
+
 #[tokio::test]
 async fn helm_installs_it_into_a_restricted_namespace_and_all_replicas_are_ready() {
     let scene = Scene::install("helm", &[]).await;
@@ -354,9 +365,20 @@ async fn an_uninstall_takes_our_marks_off_and_restarts_nothing() {
             .is_some(),
         "pools are kept"
     );
-    let left = scene.control_plane.kubectl().args([
-        "get", "clusterrole,clusterrolebinding,validatingadmissionpolicy,validatingadmissionpolicybinding", "-o", "name",
-    ]).output().unwrap();
-    assert!(!text(&left).contains("agentpool"), "{}", text(&left));
+    let left = names(
+        &scene.control_plane,
+        "clusterrole,clusterrolebinding,validatingadmissionpolicy,validatingadmissionpolicybinding",
+    );
+    assert!(
+        !left.iter().any(|name| name.contains("agentpool")),
+        "{left:?}"
+    );
+    // All that is in the release's namespace is of the release, but for the account that every namespace has.
+    let mut left = names(
+        &scene.control_plane,
+        "lease,role,rolebinding,serviceaccount,service,deployment,job",
+    );
+    left.retain(|name| name != "serviceaccount/default");
+    assert!(left.is_empty(), "{left:?}");
     scene.control_plane.finish();
 }

@@ -6,11 +6,12 @@ const REMEMBERED: usize = 32;
 /// Start-ups seen before what was declared is forgotten.
 const ENOUGH: usize = 3;
 
-/// The actuation lag of a pool: the time from a decision to a copy that serves. Starts from what is declared, then is the upper
-/// quartile of the start-ups seen last: a pace that fits most of them must fit slow ones.
+/// The actuation lag of a pool: the time from a decision to a copy that serves. Starts from what is declared, or was learned before a
+/// restart; then is the upper quartile of the start-ups seen last: a pace that fits most of them must fit slow ones.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Lag {
     declared: Duration,
+    before: Option<Duration>,
     seen: VecDeque<Duration>,
 }
 
@@ -19,6 +20,7 @@ impl Lag {
     pub fn new(declared: Duration) -> Self {
         Self {
             declared,
+            before: None,
             seen: VecDeque::with_capacity(REMEMBERED),
         }
     }
@@ -26,6 +28,12 @@ impl Lag {
     /// What counts until enough has been seen.
     pub fn declare(&mut self, declared: Duration) {
         self.declared = declared;
+    }
+
+    /// What another process learned of this pool before: it counts instead of what is declared. Else every restart would make the pool
+    /// average faster than its lag, and the moves that follow are what would teach it better.
+    pub fn resume(&mut self, learned: Duration) {
+        self.before = Some(learned);
     }
 
     /// Takes one start-up: from the creation of a copy until it was ready. The oldest is forgotten.
@@ -36,22 +44,19 @@ impl Lag {
         self.seen.push_back(startup);
     }
 
-    /// Whether enough has been seen to know better than what is declared.
-    pub fn is_learned(&self) -> bool {
-        self.seen.len() >= ENOUGH
+    /// What was learned, here or before; `None` until enough has been seen to know better than what is declared.
+    pub fn learned(&self) -> Option<Duration> {
+        if self.seen.len() < ENOUGH {
+            return self.before;
+        }
+        let mut sorted: Vec<Duration> = self.seen.iter().copied().collect();
+        sorted.sort_unstable();
+        sorted.get(sorted.len() * 3 / 4).copied()
     }
 
     /// The lag.
     pub fn get(&self) -> Duration {
-        if !self.is_learned() {
-            return self.declared;
-        }
-        let mut sorted: Vec<Duration> = self.seen.iter().copied().collect();
-        sorted.sort_unstable();
-        sorted
-            .get(sorted.len() * 3 / 4)
-            .copied()
-            .unwrap_or(self.declared)
+        self.learned().unwrap_or(self.declared)
     }
 }
 
@@ -68,9 +73,19 @@ mod tests {
         let mut lag = Lag::new(s(30));
         lag.saw(s(90));
         lag.saw(s(90));
-        assert_eq!((lag.get(), lag.is_learned()), (s(30), false));
+        assert_eq!((lag.get(), lag.learned()), (s(30), None));
         lag.saw(s(90));
-        assert_eq!((lag.get(), lag.is_learned()), (s(90), true));
+        assert_eq!((lag.get(), lag.learned()), (s(90), Some(s(90))));
+    }
+
+    #[test]
+    fn what_was_learned_before_a_restart_counts_until_three_start_ups_were_seen() {
+        let mut lag = Lag::new(s(30));
+        lag.resume(s(300));
+        (0..2).for_each(|_| lag.saw(s(90)));
+        assert_eq!((lag.get(), lag.learned()), (s(300), Some(s(300))));
+        lag.saw(s(90));
+        assert_eq!(lag.get(), s(90));
     }
 
     #[test]

@@ -22,7 +22,7 @@ mod laws;
 #[cfg(test)]
 mod tests;
 
-pub use balanced::Memory;
+pub use balanced::{Memory, Outlook};
 pub use lag::Lag;
 pub use pace::{Pace, pace};
 pub use types::{Agent, Allotment, Load, Policy, Reason, Snapshot, Spare};

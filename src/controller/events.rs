@@ -2,13 +2,14 @@
 //! event. One recorder aggregates repetitions.
 
 use super::apply::Done;
-use crate::api::conditions::{ConditionType, Verdict};
+use crate::api::conditions::{ConditionType, Verdict, clip};
 use crate::api::{AgentPool, AgentPoolStatus};
 use crate::telemetry::{Metrics, WriteKind, WriteOutcome};
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::Resource;
 use kube::runtime::events::{Event, EventType, Recorder};
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::time::Duration;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::time::timeout;
@@ -16,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 /// Events that wait for the API server at most, of all pools.
 const QUEUE: usize = 256;
-/// A condition that turns bad again for the same reason within this time is no news.
+/// A condition that turns bad again for a reason for which it was told within this time is no news.
 const REPEATED: Duration = Duration::from_secs(60);
 
 /// An event, and what it is about.
@@ -65,7 +66,8 @@ impl Events {
             let event = Event {
                 type_,
                 reason: reason.to_owned(),
-                note: Some(note.clone()),
+                // What a webhook refused with may be longer than the API server takes.
+                note: Some(clip(note.clone())),
                 action: action.to_owned(),
                 secondary: None,
             };
@@ -105,12 +107,11 @@ impl Delivery {
 #[derive(Debug, Default)]
 pub struct News {
     leads: bool,
-    told: BTreeMap<ConditionType, Bad>,
+    told: BTreeMap<(ConditionType, String), Bad>,
 }
 
 #[derive(Debug)]
 struct Bad {
-    reason: String,
     at: Duration,
     /// It has turned good since.
     over: bool,
@@ -126,11 +127,10 @@ impl News {
         let bad = said.filter_map(|c| {
             let kind = TOLD.into_iter().find(|kind| kind.as_str() == c.type_)?;
             let told = Bad {
-                reason: c.reason.clone(),
                 at: now,
                 over: false,
             };
-            is_bad(kind, c.status == "True").then_some((kind, told))
+            is_bad(kind, c.status == "True").then_some(((kind, c.reason.clone()), told))
         });
         self.told = bad.collect();
     }
@@ -139,28 +139,31 @@ impl News {
     pub fn of<'a>(&mut self, verdicts: &'a [Verdict], now: Duration) -> Vec<&'a Verdict> {
         let mut news = Vec::new();
         for verdict in verdicts {
-            let told = self.told.get_mut(&verdict.kind);
-            if !is_bad(verdict.kind, verdict.holds) {
-                if let Some(told) = told {
-                    told.over = true;
-                }
-                continue;
-            }
-            let known = told.filter(|told| {
-                let recent = now.saturating_sub(told.at) < REPEATED;
-                told.reason == verdict.reason && (!told.over || recent)
+            let bad = is_bad(verdict.kind, verdict.holds);
+            let others = self.told.iter_mut().filter(|((kind, reason), _)| {
+                *kind == verdict.kind && !(bad && reason == verdict.reason)
             });
-            if let Some(told) = known {
-                told.over = false;
+            others.for_each(|(_, told)| told.over = true);
+            if !bad {
                 continue;
             }
-            let told = Bad {
-                reason: verdict.reason.to_owned(),
+            let told = self.told.entry((verdict.kind, verdict.reason.to_owned()));
+            let is_news = match &told {
+                Entry::Vacant(_) => true,
+                Entry::Occupied(told) => {
+                    let recent = now.saturating_sub(told.get().at) < REPEATED;
+                    told.get().over && !recent
+                }
+            };
+            let told = told.or_insert(Bad {
                 at: now,
                 over: false,
-            };
-            self.told.insert(verdict.kind, told);
-            news.push(verdict);
+            });
+            told.over = false;
+            if is_news {
+                told.at = now;
+                news.push(verdict);
+            }
         }
         news
     }
@@ -226,6 +229,14 @@ mod tests {
         }
         assert_eq!(told, 2);
         assert_eq!(news.of(&unmet(true, "Another"), s(121)).len(), 1);
+    }
+
+    #[test]
+    fn reasons_that_take_turns_are_told_once_a_minute_each() {
+        let mut news = News::default();
+        let bad = ["BelowMinimum", "Another"].map(|reason| unmet(true, reason));
+        let told = (0..120).map(|at| news.of(&bad[at as usize % 2], s(at)).len());
+        assert_eq!(told.sum::<usize>(), 4);
     }
 
     #[test]

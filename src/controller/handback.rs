@@ -14,7 +14,7 @@ mod unreadable;
 pub use all::{HandBackError, Returned, hand_back_all, wait_for_no_pods};
 
 use super::backoff::Backoff;
-use super::cache::{Caches, Key, Workload, WorkloadRecord};
+use super::cache::{Caches, Key, Workload, WorkloadRecord, own_notes};
 use super::claims::Claims;
 use super::cut::{Raiser, cut};
 use super::ending::wanted;
@@ -31,7 +31,7 @@ use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
 use kube::api::Api;
 use kube::core::ObjectMeta;
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -139,7 +139,7 @@ fn marked(caches: &Caches) -> impl Iterator<Item = (WorkloadKind, Key, Arc<Workl
 }
 
 fn is_marked(record: &WorkloadRecord) -> bool {
-    !record.notes.is_empty()
+    record.marked
         || record
             .owners
             .iter()
@@ -230,7 +230,8 @@ impl Hands<'_> {
     }
 }
 
-/// The JSON patch that removes our entries from `managedFields`, and our annotations. It holds only for the version it was made for.
+/// The JSON patch that removes our entries from `managedFields`, and the annotations that we have written. It holds only for the version
+/// it was made for.
 fn give_up(meta: &ObjectMeta) -> Vec<Value> {
     let mut operations = Vec::new();
     let entries = meta.managed_fields.iter().flatten().enumerate();
@@ -244,13 +245,10 @@ fn give_up(meta: &ObjectMeta) -> Vec<Value> {
             .rev()
             .map(|i| json!({"op": "remove", "path": format!("/metadata/managedFields/{i}")})),
     );
-    let notes = meta
-        .annotations
-        .iter()
-        .flatten()
-        .map(|(key, _)| key)
-        .filter(|key| key.starts_with("agentpool.dev/"));
-    operations.extend(notes.map(
+    // Not what somebody else wrote under such a name: a GitOps tool would put it back, for ever.
+    let there = |key: &str| meta.annotations.iter().any(|all| all.contains_key(key));
+    let notes: BTreeSet<&str> = own_notes(meta.managed_fields.as_ref()).collect();
+    operations.extend(notes.into_iter().filter(|key| there(key)).map(
         |key| json!({"op": "remove", "path": format!("/metadata/annotations/{}", pointer(key))}),
     ));
     if !operations.is_empty() {
@@ -286,8 +284,9 @@ mod tests {
     fn our_entries_and_notes_go_and_all_others_stay() {
         let meta: ObjectMeta = serde_json::from_value(json!({
             "resourceVersion": "7",
-            "annotations": {"agentpool.dev/pool": "a/b", "team": "x"},
-            "managedFields": [{"manager": "agentpool/replicas"}, {"manager": "kubectl"}, {"manager": "agentpool/gpu"}]
+            "annotations": {"agentpool.dev/pool": "a/b", "agentpool.dev/paused": "true", "team": "x"},
+            "managedFields": [{"manager": "agentpool/replicas"}, {"manager": "kubectl"}, {"manager": "agentpool/gpu", "fieldsType": "FieldsV1",
+                "fieldsV1": {"f:metadata": {"f:annotations": {"f:agentpool.dev/pool": {}, "f:agentpool.dev/gone": {}}}}}]
         }))
         .unwrap();
         let paths: Vec<_> = give_up(&meta)

@@ -28,6 +28,7 @@ mod roster;
 mod shared;
 mod short;
 mod standing;
+mod unreadable;
 mod watches;
 mod write;
 

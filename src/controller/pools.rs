@@ -4,6 +4,7 @@ use super::cache::{Key, key};
 use super::claims::may_write;
 use super::reconcile::{Current, Tick, reconcile};
 use super::shared::Shared;
+use super::unreadable::tell;
 use crate::api::AgentPool;
 use futures::FutureExt;
 use std::collections::{BTreeMap, BTreeSet};
@@ -25,6 +26,8 @@ pub struct Pools {
     tasks: BTreeMap<Key, (watch::Sender<Arc<AgentPool>>, JoinHandle<()>)>,
     objects: BTreeMap<Key, Arc<AgentPool>>,
     unreadable: BTreeSet<Key>,
+    /// Why a pool cannot be read, and who tells it.
+    complaints: BTreeMap<Key, (String, JoinHandle<()>)>,
 }
 
 impl Pools {
@@ -43,7 +46,7 @@ impl Pools {
             old.spec.agents != pool.spec.agents
                 || old.spec.devices != pool.spec.devices
                 || may_write(old) != may_write(&pool)
-        }) | self.unreadable.remove(&key);
+        }) | self.forgive(&key);
         self.objects.insert(key.clone(), pool.clone());
         if claims_change {
             self.claim(shared, &key.0);
@@ -59,26 +62,50 @@ impl Pools {
     }
 
     /// A pool is there and cannot be read. Nothing is decided on what it was before, and nothing that it may name is handed back.
-    pub fn put_unreadable(&mut self, shared: &Arc<Shared>, key: Key) {
-        if let Some((_, task)) = self.tasks.remove(&key) {
-            task.abort();
+    pub fn put_unreadable(&mut self, shared: &Arc<Shared>, key: Key, why: String) {
+        self.end(shared, &key);
+        let known = self.complaints.get(&key);
+        // What is told comes back as a change of the pool.
+        if known.is_none_or(|(before, _)| *before != why) {
+            self.forgive(&key);
+            let told = tokio::spawn(tell(shared.clone(), key.clone(), why.clone()));
+            self.complaints.insert(key.clone(), (why, told));
         }
-        shared.metrics.set_pools(self.tasks.len());
         self.unreadable.insert(key.clone());
         self.claim(shared, &key.0);
+    }
+
+    /// A pool can be read again, or is gone. Says whether it could not be read before.
+    fn forgive(&mut self, key: &Key) -> bool {
+        if let Some((_, told)) = self.complaints.remove(key) {
+            told.abort();
+        }
+        self.unreadable.remove(key)
+    }
+
+    /// Ends the task of a pool, and takes its series away.
+    fn end(&mut self, shared: &Arc<Shared>, key: &Key) {
+        let (namespace, name) = key.clone();
+        shared.metrics.forget_pool(&namespace, &name);
+        if let Some((_, task)) = self.tasks.remove(key) {
+            task.abort();
+            let metrics = shared.metrics.clone();
+            // A tick that is about to end publishes once more before it notices.
+            tokio::spawn(async move {
+                let _ = task.await;
+                metrics.forget_pool(&namespace, &name);
+            });
+        }
+        shared.metrics.set_pools(self.tasks.len());
     }
 
     /// A pool is gone.
     pub fn remove(&mut self, shared: &Arc<Shared>, namespace: &str, name: &str) {
         let key = (namespace.to_owned(), name.to_owned());
         self.objects.remove(&key);
-        self.unreadable.remove(&key);
-        if let Some((_, task)) = self.tasks.remove(&key) {
-            task.abort();
-        }
+        self.forgive(&key);
+        self.end(shared, &key);
         shared.bells.remove(namespace, name);
-        shared.metrics.forget_pool(namespace, name);
-        shared.metrics.set_pools(self.tasks.len());
         self.claim(shared, namespace);
     }
 
@@ -119,6 +146,9 @@ impl Pools {
 
     /// Waits until every task has ended; they end when `shared.stop` is cancelled.
     pub async fn join(self) {
+        for (_, told) in self.complaints.into_values() {
+            told.abort();
+        }
         for (_, (_, task)) in self.tasks {
             let _ = task.await;
         }

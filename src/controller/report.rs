@@ -8,10 +8,16 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use k8s_openapi::jiff::Timestamp;
 use kube::api::Api;
 use serde_json::json;
+use std::collections::VecDeque;
 use std::time::Duration;
 
 /// At most this often is status written for numbers that moved while the decision stands.
 const QUIET: Duration = Duration::from_secs(30);
+
+/// Conditions that come and go are written at once so often within [`FLAPPING`]; then after the quiet time.
+const FLIPS: usize = 6;
+/// See [`FLIPS`].
+const FLAPPING: Duration = Duration::from_secs(60);
 
 /// What was written last.
 #[derive(Debug, Default)]
@@ -23,6 +29,8 @@ pub struct Reporter {
     at: Option<Duration>,
     /// After a failure: not before.
     again: Duration,
+    /// When status was written because a condition had changed, the last few times.
+    flips: VecDeque<Duration>,
 }
 
 /// Pause after a status write that failed: the pool goes on deciding meanwhile.
@@ -78,8 +86,14 @@ impl Reporter {
             agents: report.agents,
         };
         let quiet = self.at.is_some_and(|at| now.saturating_sub(at) < QUIET);
-        if now < self.again || (self.last.is_some() && !is_due(&old, &next, quiet)) {
+        let flipped = urgent(&old) != urgent(&next);
+        let due = is_due(&old, &next, quiet) || flipped && !self.flaps(now);
+        if now < self.again || (self.last.is_some() && !due) {
             return Ok(false);
+        }
+        if flipped {
+            self.flips.push_back(now);
+            self.flips.drain(..self.flips.len().saturating_sub(FLIPS));
         }
         let api = Api::<AgentPool>::namespaced(writer.client().clone(), namespace);
         self.again = now + AFTER_FAILURE;
@@ -93,6 +107,20 @@ impl Reporter {
         self.at = Some(now);
         Ok(true)
     }
+
+    fn flaps(&self, now: Duration) -> bool {
+        let first = self.flips.front();
+        self.flips.len() == FLIPS && first.is_some_and(|at| now.saturating_sub(*at) < FLAPPING)
+    }
+}
+
+/// What somebody may wait for: conditions, but for those that only drift.
+fn urgent(status: &AgentPoolStatus) -> Vec<(&str, &str, &str)> {
+    let drifts = |kind: &str| matches!(kind, "MinimumUnmet" | "MemoryBound");
+    let conditions = status.conditions.iter().filter(|c| !drifts(&c.type_));
+    conditions
+        .map(|c| (c.type_.as_str(), c.status.as_str(), c.reason.as_str()))
+        .collect()
 }
 
 /// A merge patch leaves what it does not name: fields that are gone are named as null.
@@ -114,15 +142,8 @@ fn body(old: &AgentPoolStatus, next: &AgentPoolStatus) -> serde_json::Value {
     body
 }
 
-/// Whether status is to be written: at once for what somebody may wait for, after a quiet time for what only drifts.
+/// Whether status is to be written whatever its conditions say: at once for what was decided, after a quiet time for what only drifts.
 fn is_due(old: &AgentPoolStatus, next: &AgentPoolStatus, quiet: bool) -> bool {
-    let urgent = |s: &AgentPoolStatus| -> Vec<_> {
-        let drifts = |kind: &str| matches!(kind, "MinimumUnmet" | "MemoryBound");
-        let conditions = s.conditions.iter().filter(|c| !drifts(&c.type_));
-        conditions
-            .map(|c| (c.type_.clone(), c.status.clone(), c.reason.clone()))
-            .collect()
-    };
     let decided = |s: &AgentPoolStatus| -> Vec<_> {
         let agent = |a: &AgentStatus| {
             (
@@ -135,10 +156,7 @@ fn is_due(old: &AgentPoolStatus, next: &AgentPoolStatus, quiet: bool) -> bool {
         };
         s.agents.iter().map(agent).collect()
     };
-    if old.observed_generation != next.observed_generation
-        || decided(old) != decided(next)
-        || urgent(old) != urgent(next)
-    {
+    if old.observed_generation != next.observed_generation || decided(old) != decided(next) {
         return true;
     }
     if quiet {
@@ -202,6 +220,16 @@ mod tests {
             agents: vec![agent],
             ..AgentPoolStatus::default()
         }
+    }
+
+    #[test]
+    fn conditions_that_come_and_go_are_written_at_once_a_few_times_a_minute() {
+        let mut reporter = Reporter::default();
+        let seconds = Duration::from_secs;
+        reporter.flips.extend((0..5).map(seconds));
+        assert!(!reporter.flaps(seconds(5)));
+        reporter.flips.push_back(seconds(5));
+        assert!(reporter.flaps(seconds(59)) && !reporter.flaps(seconds(60)));
     }
 
     #[test]

@@ -38,7 +38,9 @@ pub struct AgentOutcome {
     pub within_target: u64,
     /// GPU-seconds that it was granted.
     pub granted: f64,
-    /// GPU-seconds of work that were done for it.
+    /// GPU-seconds of work that were done for it: the time that it would have taken on a whole GPU.
+    pub work: f64,
+    /// GPU-seconds for which GPUs were busy with it. Not `work` where a part of a GPU is faster than it is large.
     pub busy: f64,
     /// Pods that were started after the run began.
     pub restarts: u64,

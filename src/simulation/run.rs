@@ -333,7 +333,7 @@ impl<'a> Run<'a> {
                     running: counts.running as f64,
                     waiting: (counts.present() - counts.running) as f64,
                     fullest: self.engine.fullest(agent),
-                    busy: self.engine.done(now, agent),
+                    busy: self.engine.occupied(now, agent),
                     ..AgentSight::default()
                 }
             };

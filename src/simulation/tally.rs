@@ -43,6 +43,7 @@ struct Account {
 struct Before {
     arrived: u64,
     cut: u64,
+    work: f64,
     busy: f64,
     restarts: u64,
     moves: u64,
@@ -120,7 +121,8 @@ impl Tally {
             account.before = Before {
                 arrived: counts.arrived,
                 cut: counts.cut,
-                busy: engine.done(now, agent),
+                work: engine.done(now, agent),
+                busy: engine.occupied(now, agent),
                 restarts: granted[agent].restarts,
                 moves: granted[agent].moves,
             };
@@ -169,7 +171,8 @@ impl Tally {
                 arrived: counts.arrived - before.arrived,
                 within_target: account.within_target,
                 granted: account.granted,
-                busy: engine.done(now, agent) - before.busy,
+                work: engine.done(now, agent) - before.work,
+                busy: engine.occupied(now, agent) - before.busy,
                 restarts: granted[agent].restarts - before.restarts,
                 moves: granted[agent].moves - before.moves,
                 cut: counts.cut - before.cut,

@@ -1,3 +1,4 @@
+use crate::allocation::Outlook;
 use crate::units::MilliGpus;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
@@ -23,6 +24,8 @@ pub struct AgentSample {
     pub target: MilliGpus,
     /// Share that its quanta in force amount to.
     pub realized: MilliGpus,
+    /// What is expected of its load, under a policy that learns.
+    pub outlook: Option<Outlook>,
 }
 
 type PoolKey = (String, String);
@@ -74,6 +77,7 @@ impl AgentSeries {
     fn encode_at(&self, mut encoder: DescriptorEncoder<'_>, now: Instant) -> fmt::Result {
         let pools = self.pools.lock().unwrap_or_else(PoisonError::into_inner);
         let gpus = Unit::Other("gpus".to_owned());
+        let requests = Unit::Other("requests_per_second".to_owned());
         let mut family =
             |name: &str, help: &str, unit: &Unit, value: &dyn Fn(&AgentSample) -> Option<f64>| {
                 let mut metric =
@@ -108,6 +112,18 @@ impl AgentSeries {
             "Share that the quanta in force amount to, in GPUs.",
             &gpus,
             &|a| Some(a.realized.as_gpus()),
+        )?;
+        family(
+            "forecast",
+            "Requests a second that policy Balanced expects to reach an agent.",
+            &requests,
+            &|a| Some(a.outlook?.arrivals_per_second),
+        )?;
+        family(
+            "forecast_deviation",
+            "One standard deviation of what comes within an actuation lag around what is expected of it, in requests a second.",
+            &requests,
+            &|a| Some(a.outlook?.deviation_per_second),
         )
     }
 }
@@ -150,6 +166,10 @@ mod tests {
             measured,
             target: MilliGpus(350),
             realized: MilliGpus(2500),
+            outlook: Some(Outlook {
+                arrivals_per_second: 5.5,
+                deviation_per_second: 0.25,
+            }),
         }
     }
 
@@ -173,6 +193,10 @@ mod tests {
                 text.contains(&format!("agentpool_realized_share_gpus{labels} 2.5\n")),
                 "{text}"
             );
+            for (name, value) in [("forecast", "5.5"), ("forecast_deviation", "0.25")] {
+                let line = format!("agentpool_{name}_requests_per_second{labels} {value}\n");
+                assert!(text.contains(&line), "{line} is not in {text}");
+            }
         }
     }
 

@@ -38,6 +38,11 @@ const CONDITIONS: &[(&str, &str, &str)] = &[
         "A field is wrong; the message has the field, its value and what would be right, and any workload that a swap has left without replicas. Nothing is written until it is changed; a swap that was begun ends first.",
     ),
     (
+        "Unreadable",
+        "Stalled",
+        "The pool is not one that this version of the operator knows, as after a rollback: the message has what it cannot read. Its workloads are left as they are.",
+    ),
+    (
         "SwapHeld",
         "Stalled",
         "Not stalled, but a swap of MIG instances waits: add a spare instance or set policy.disruption.allowDowntime.",

@@ -12,6 +12,15 @@
 {{- end -}}
 {{- end -}}
 
+{{/* Of the policies and their bindings, which belong to no namespace: namespaced releases may have the same name. A namespace has no dot in it. */}}
+{{- define "agentpool.policyName" -}}
+{{- if .Values.namespaces -}}
+{{- printf "%s.%s" .Release.Namespace (include "agentpool.fullname" .) -}}
+{{- else -}}
+{{- include "agentpool.fullname" . -}}
+{{- end -}}
+{{- end -}}
+
 {{- define "agentpool.selectorLabels" -}}
 app.kubernetes.io/name: {{ include "agentpool.name" . }}
 app.kubernetes.io/instance: {{ .Release.Name }}

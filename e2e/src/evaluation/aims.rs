@@ -1,6 +1,6 @@
 //! The aims, when each was set, and what became of it.
 
-use super::bench::{short, upper};
+use super::bench::{BALANCED, Runs, mean, ratio, short, upper};
 use agentpool::simulation::report::{Page, Table};
 use agentpool::simulation::statistics::Interval;
 
@@ -52,6 +52,14 @@ impl Aim {
             equal: None,
             proportional: None,
         }
+    }
+
+    /// That Balanced is nowhere worse than the equal split in the mean: of pages that were written when the policy was there.
+    pub(super) fn no_worse(place: &str, runs: &Runs) -> Self {
+        let means = upper(ratio(runs, BALANCED, mean));
+        Self::new(format!("{place}: mean nowhere above"), means, 1.02)
+            .equal(1.0)
+            .later()
     }
 
     /// The same, set with its page.

@@ -43,6 +43,8 @@ struct Scene {
     /// Requests a second of each agent.
     rate: f64,
     seeds: u64,
+    /// Requests that a pod serves at once.
+    at_once: u32,
     /// By family, each rule at the settings of its own target.
     sweeps: &'static [(&'static str, &'static [&'static str])],
     headrooms: &'static [&'static str],
@@ -62,6 +64,7 @@ const DAY: Scene = Scene {
     },
     rate: 3.0,
     seeds: 12,
+    at_once: 1,
     sweeps: &[
         (
             "hpa",
@@ -84,6 +87,23 @@ const DAY: Scene = Scene {
     ],
 };
 
+/// The same day on engines that run eight requests at once, which is what rules that go by requests a replica are made for.
+const BATCHED: Scene = Scene {
+    name: "a day, eight at once",
+    seeds: 5,
+    at_once: 8,
+    sweeps: &[
+        ("hpa", &["hpa:0.6", "hpa:0.8"]),
+        ("keda", &["keda:5", "keda:20", "keda:100"]),
+        ("knative", &["knative:0.5", "knative:0.7", "knative:0.9"]),
+        ("wva", &["wva:0.85", "wva:4"]),
+        ("dynamo", &["dynamo:0.9", "dynamo:2", "dynamo:4"]),
+        ("static", &["static-equal:12"]),
+    ],
+    headrooms: &["0", "0.2", "0.4", "0.6", "0.8", "1", "1.2", "1.5", "2", "3"],
+    ..DAY
+};
+
 /// A week, in seconds.
 const WEEK: f64 = 604_800.0;
 
@@ -104,6 +124,7 @@ const FORTNIGHT: Scene = Scene {
     },
     rate: 1.0,
     seeds: 3,
+    at_once: 1,
     sweeps: &[
         ("hpa", &["hpa:0.6", "hpa:0.7", "hpa:0.8", "hpa:0.9"]),
         ("keda", &["keda:20", "keda:100"]),
@@ -142,6 +163,9 @@ impl Scene {
         let nodes = (nodes, COLD_START);
         let mut made = on_pods(&pool, loads, (load, EVEN), nodes, seconds)?;
         made.warmup = WARMUP;
+        for service in &mut made.services {
+            service.max_running = self.at_once;
+        }
         Ok(made)
     }
 
@@ -205,7 +229,9 @@ impl Scene {
         page.table(front::table(&points));
         page.text(
             "Beside each of their settings that of ours with the fewest GPU-hours whose p95 is no longer; both are judged by the upper end of \
-             the 95 % interval, so that a tail that differs much from seed to seed may not be reached by chance.",
+             the 95 % interval, so that a tail that differs much from seed to seed may not be reached by chance. Ours were run at more \
+             settings than theirs, and some were added when theirs were known (the day's headrooms between 0.5 and 1.1, the drain of \
+             8m20s): that is luck on our side, and the more so the nearer a ratio is to 1.",
         );
         page.table(front::fronts(self.name, &points, aims));
 
@@ -342,12 +368,12 @@ pub(super) fn page(settings: &Settings, traces: &Traces, aims: &mut Vec<Aim>) ->
         "Rates, scaled to a mean load of {LOAD} GPUs, an even part for each of four agents, Poisson within the ten minutes of a rate; \
          nodes of one GPU, 4 to {MOST} of them: a budget, at which autoscalers stand that ask for more, so that {MOST} GPUs for the whole time \
          are the most that anybody pays, and who comes late finds none left; a node comes {PROVISION} s after it is needed and goes {IDLE} s after its last pod; cold start {COLD_START} s. \
-         Engines serve one request at a time; requests wait in one queue an agent, as in a gateway, under every rule. The first hour is not counted. Balanced saves what nobody needs (spare: \
+         Engines serve one request at a time where nothing else is said; requests wait in one queue an agent, as in a gateway, under every rule. The first hour is not counted. Balanced saves what nobody needs (spare: \
          Save), its headroom is swept; it decides every 15 s as an HPA does. Its economical end is a declared drain that is longer than \
          twice the lag: by as much requests may wait. \
          The targets of an HPA end at 0.9: no GPU is busier than always, so that with 1 it never scales up.",
     ));
-    for scene in [DAY, FORTNIGHT] {
+    for scene in [DAY, BATCHED, FORTNIGHT] {
         scene.write(&mut page, traces, settings, aims)?;
     }
     Ok(page)
@@ -361,7 +387,7 @@ mod tests {
     #[test]
     fn what_is_judged_is_the_default_of_the_api() {
         assert_eq!(PolicySpec::default().headroom, DEFAULT.into());
-        for scene in [DAY, FORTNIGHT] {
+        for scene in [DAY, BATCHED, FORTNIGHT] {
             assert!(scene.headrooms.contains(&DEFAULT), "{}", scene.name);
         }
     }

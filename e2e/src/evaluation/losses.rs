@@ -82,7 +82,10 @@ pub(super) fn page(losses: &[Loss]) -> Page {
         "Every place below, but for capacity that comes and goes, in which Balanced, the default policy, or WaterFilling is worse than a \
          baseline that was run beside it, in the mean or in the 95th percentile, by more than chance does (the 95 % interval lies above \
          1). The baseline by which most is lost comes first; the ratios are to that one. Under overload the agents of low priority wait \
-         longer than with an equal split, by intention: they stand in their own tables. Fronts of GPU-hours stand with theirs.",
+         longer than with an equal split, by intention: they stand in their own tables. Fronts of GPU-hours stand with theirs. \
+         One more loss stands in the table of the paper's agents above: the paper's minimum shares sum to the whole GPU, and what every agent \
+         with demand is entitled to leaves nothing to move. Under both policies the agent that bursts then waits longer than with equal \
+         parts, without a lag most of all. Declare minima that the agents need, not such that they divide the GPU.",
     );
     let mut table = Table::new(["<where", "<policy", "<worse than", "mean", "p95"]);
     for loss in losses {

@@ -1,5 +1,6 @@
 //! Pods on MIG instances: parts of a GPU that are there, each its own pod's.
 
+use super::aims::Aim;
 use super::bench::{BALANCED, HOLD, Job, Runs, Settings, WATER};
 use super::bench::{all, average, mean, p95, ratio, shown};
 use super::fractions::words;
@@ -115,7 +116,12 @@ fn speeds(node: &Node, exponent: f64) -> BTreeMap<GpuResource, f64> {
 }
 
 /// The page.
-pub(super) fn page(settings: &Settings, traces: &Traces, losses: &mut Vec<Loss>) -> Result<Page> {
+pub(super) fn page(
+    settings: &Settings,
+    traces: &Traces,
+    aims: &mut Vec<Aim>,
+    losses: &mut Vec<Loss>,
+) -> Result<Page> {
     let mut page = Page {
         title: "Pods on MIG instances".to_owned(),
         ..Page::default()
@@ -130,7 +136,9 @@ pub(super) fn page(settings: &Settings, traces: &Traces, losses: &mut Vec<Loss>)
     page.text(
         "The policies reckon with as many of the largest instance that an agent could have as its load needs; smaller ones serve more with \
          the same share. Where agents change places both are without a pod for a moment: nobody is stopped for capacity that is only lent, \
-         and where instances differ in size Balanced reckons with the time that both lose.",
+         and where instances differ in size Balanced reckons with the time that both lose. The pools here allow that \
+         (disruption.allowDowntime: true). The API's default does not: without a spare instance everybody then keeps the instance it has, and on \
+         the second layout nothing moves under any policy.",
     );
     for layout in &LAYOUTS {
         page.heading(layout.words);
@@ -157,6 +165,7 @@ pub(super) fn page(settings: &Settings, traces: &Traces, losses: &mut Vec<Loss>)
                 let runs = all(settings, &[Job::new(made, &RULES)?])?.remove(0);
                 let place = format!("MIG, {}, {load}, exponent {}", layout.words, exponent.0);
                 compare(losses, &place, &runs);
+                aims.push(Aim::no_worse(&place, &runs));
                 rows(&mut table, &load, exponent.0, &runs);
             }
         }

@@ -47,7 +47,7 @@ pub fn pages(settings: &Settings) -> Result<Vec<Page>> {
     )?;
     say(
         "rules that are told wrong",
-        told::page(settings, &traces, &mut losses),
+        told::page(settings, &traces, &mut aims, &mut losses),
     )?;
     say(
         "parts that are worth more than their size",
@@ -68,11 +68,11 @@ pub fn pages(settings: &Settings) -> Result<Vec<Page>> {
     )?;
     say(
         "pods on MIG instances",
-        mig::page(settings, &traces, &mut losses),
+        mig::page(settings, &traces, &mut aims, &mut losses),
     )?;
     say(
         "copies on a time-sliced GPU",
-        turns::page(settings, &traces, &mut losses),
+        turns::page(settings, &traces, &mut aims, &mut losses),
     )?;
     say(
         "capacity that comes and goes",

@@ -67,12 +67,22 @@ pub(super) fn on_gpus(
     load: (f64, [f64; 4]),
     seconds: f64,
 ) -> Result<Scenario> {
+    starting(COLD_START, loads, load, seconds)
+}
+
+/// The same with pods that need so long until they serve.
+pub(super) fn starting(
+    cold_start: f64,
+    loads: Vec<(AgentLoad, f64)>,
+    load: (f64, [f64; 4]),
+    seconds: f64,
+) -> Result<Scenario> {
     let pool = Pool {
         gpus: GPUS,
         min_shares: ["1"; 4],
         ..Pool::default()
     };
-    let nodes = (always(node(GPUS), 1), COLD_START);
+    let nodes = (always(node(GPUS), 1), cold_start);
     on_pods(&pool, loads, load, nodes, seconds)
 }
 

@@ -18,8 +18,8 @@ pub(super) fn page(traces: &Traces, settings: &Settings) -> Page {
     );
     page.text(
         "The policies know what nobody knows exactly: the true throughput of every agent is declared (static-proportional knows it too, and \
-         the mean arrivals of the very run), and on fractions of a GPU they are told the true lag. On pods they learn it from the pods that \
-         start; until then they go by the API's default of 30 s. What becomes of them when they are told wrong has a section of its own.",
+         the mean arrivals of the very run), and on fractions of a GPU they are told the true lag. On pods they go by \
+         how long the pods took that are there at the beginning, as the operator sees it, and then learn it from those that start. What becomes of them when they are told wrong has a section of its own.",
     );
     page.text(format!(
         "Every comparison is paired: the same requests under every rule, {} seeds where nothing else is said. Times in seconds are \

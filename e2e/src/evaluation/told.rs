@@ -1,5 +1,6 @@
 //! Rules that are told wrong: what declarations may miss by.
 
+use super::aims::Aim;
 use super::bench::{BALANCED, Job, PROPORTIONAL, Settings, Told, WATER};
 use super::bench::{all, average, beside, mean, p95, ratio, shown};
 use super::fractions::{RULES, words};
@@ -64,7 +65,12 @@ fn declared(scenario: &Scenario, case: &Case) -> Told {
 }
 
 /// The page.
-pub(super) fn page(settings: &Settings, traces: &Traces, losses: &mut Vec<Loss>) -> Result<Page> {
+pub(super) fn page(
+    settings: &Settings,
+    traces: &Traces,
+    aims: &mut Vec<Aim>,
+    losses: &mut Vec<Loss>,
+) -> Result<Page> {
     let mut page = Page {
         title: "Rules that are told wrong".to_owned(),
         ..Page::default()
@@ -99,6 +105,7 @@ pub(super) fn page(settings: &Settings, traces: &Traces, losses: &mut Vec<Loss>)
             if case.lag != 1.0 || case.throughput != TRUE {
                 let place = format!("hard fractions, {load}, lag {LAG} s, told: {}", case.words);
                 compare(losses, &place, &runs);
+                aims.push(Aim::no_worse(&place, &runs));
             } else {
                 page.text(format!(
                     "{load}: the equal split has a mean of {} s and a 95th percentile of {} s.",

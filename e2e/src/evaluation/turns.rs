@@ -1,5 +1,6 @@
 //! A time-sliced GPU: copies take turns, and the more copies of an agent are busy the more turns it has.
 
+use super::aims::Aim;
 use super::bench::{BALANCED, HOLD, Job, Runs, Settings, WATER};
 use super::bench::{all, average, each, mean, shown, under};
 use super::fractions::words;
@@ -71,7 +72,12 @@ fn most(outcome: &Outcome) -> u32 {
 }
 
 /// The page.
-pub(super) fn page(settings: &Settings, traces: &Traces, losses: &mut Vec<Loss>) -> Result<Page> {
+pub(super) fn page(
+    settings: &Settings,
+    traces: &Traces,
+    aims: &mut Vec<Aim>,
+    losses: &mut Vec<Loss>,
+) -> Result<Page> {
     let mut page = Page {
         title: "Copies on a time-sliced GPU".to_owned(),
         ..Page::default()
@@ -115,6 +121,7 @@ pub(super) fn page(settings: &Settings, traces: &Traces, losses: &mut Vec<Loss>)
             if load.0 < 1.0 {
                 let place = format!("time slices, {words}, copies of {} GiB", copy.0);
                 compare(losses, &place, &runs);
+                aims.push(Aim::no_worse(&place, &runs));
             }
             for rule in RULES {
                 row(

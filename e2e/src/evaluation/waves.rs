@@ -14,35 +14,53 @@ use anyhow::Result;
 const RATE: f64 = 3.0;
 /// What the high rate is of the mean.
 pub(super) const HIGH: f64 = 2.2;
+/// The same where two agents are high at once.
+pub(super) const PAIRED: f64 = 1.8;
 
 /// Periods, in seconds.
-const PERIODS: [f64; 15] = [
+pub(super) const PERIODS: [f64; 15] = [
     10.0, 20.0, 40.0, 60.0, 90.0, 120.0, 180.0, 240.0, 300.0, 450.0, 600.0, 900.0, 1200.0, 1800.0,
     3600.0,
 ];
 /// Lags that were not thought of when the aim was set, in seconds.
 const OTHER_LAGS: [f64; 2] = [0.0, 100.0];
 /// Seeds of those, at most.
-const FEW: u64 = 5;
+pub(super) const FEW: u64 = 5;
 /// What is asked of Balanced's mean, to the equal split's.
 const MOST: f64 = 1.1;
 
 /// Every agent in turn is high for a quarter of the period; the others share the rest evenly.
 pub(super) fn turns(period: f64, seconds: f64) -> Vec<(AgentLoad, f64)> {
     let low = RATE * (4.0 - HIGH) / 3.0;
+    quarters(period, seconds, |agent, quarter| match quarter == agent {
+        true => RATE * HIGH,
+        false => low,
+    })
+}
+
+/// Two agents are high for the first half of the period, the other two for the second.
+pub(super) fn pairs(period: f64, seconds: f64) -> Vec<(AgentLoad, f64)> {
+    let low = RATE * (2.0 - PAIRED);
+    quarters(period, seconds, |agent, quarter| {
+        match quarter / 2 == agent / 2 {
+            true => RATE * PAIRED,
+            false => low,
+        }
+    })
+}
+
+/// Every agent's rate in each quarter of the period, in turn.
+fn quarters(
+    period: f64,
+    seconds: f64,
+    rate: impl Fn(usize, usize) -> f64,
+) -> Vec<(AgentLoad, f64)> {
     let steps = |agent: usize| -> Vec<Piece> {
         let quarters = (seconds / period * 4.0).ceil() as usize;
-        let rate = |quarter: usize| {
-            if quarter % 4 == agent {
-                RATE * HIGH
-            } else {
-                low
-            }
-        };
         (0..quarters)
             .map(|quarter| Piece {
                 seconds: period / 4.0,
-                rate: rate(quarter),
+                rate: rate(agent, quarter % 4),
             })
             .collect()
     };
@@ -63,12 +81,12 @@ pub(super) fn turns(period: f64, seconds: f64) -> Vec<(AgentLoad, f64)> {
 /// Runs every period under the policies and Hold, and judges the means; `made` makes the scenario of a period, `row` writes one.
 pub(super) fn each_period(
     settings: &Settings,
-    place: &str,
+    (place, periods): (&str, &[f64]),
     made: impl Fn(f64) -> Result<Scenario>,
     losses: &mut Vec<Loss>,
     mut row: impl FnMut(f64, &Runs, Aim),
 ) -> Result<()> {
-    for period in PERIODS {
+    for &period in periods {
         let job = Job::new(made(period)?, &[HOLD, WATER, BALANCED])?;
         let runs = all(settings, &[job])?.remove(0);
         let place = format!("{place}, square wave of {period} s");
@@ -134,7 +152,8 @@ fn table(
         )
     };
     let place = format!("hard fractions, lag {lag} s");
-    each_period(settings, &place, made, losses, |period, runs, aim| {
+    let waves = (place.as_str(), &PERIODS[..]);
+    each_period(settings, waves, made, losses, |period, runs, aim| {
         aims.push(aim);
         let first = [
             format!("{period} s"),

@@ -13,6 +13,9 @@ use kube::api::{Api, ListParams};
 use serde_json::json;
 use std::time::Duration;
 
+/// The demand window of [`pool`], in seconds and hence in decisions.
+const WINDOW: u32 = 5;
+
 fn usable(pool: &AgentPool) -> Option<&str> {
     pool.status
         .as_ref()
@@ -146,15 +149,23 @@ async fn capacity_that_comes_and_goes_is_planned_anew_and_the_condition_says_the
         .unwrap();
     // Allowed more again, the hungry agent gets what is left and no more: the foreign GPUs are not ours.
     stage.apply(&pool(10, &items)).await.unwrap();
-    stage
-        .wait_pool("team", "the pool keeps to its 5 GPUs", LIMIT, |p| {
-            p.status
-                .iter()
-                .any(|s| s.observed_generation == p.metadata.generation)
-                && replicas(p) == 5
-        })
-        .await
-        .unwrap();
+    wait::until(LIMIT, "busy has what calm can spare", async || {
+        Ok((stage.replicas("busy").await? >= 4).then_some(()))
+    })
+    .await
+    .unwrap();
+    stage.wait_ready("busy", 4).await.unwrap();
+    let operator = stage.runner.wait_for(1, LIMIT).await.unwrap().remove(0);
+    operator.decides(3 * WINDOW * 2, LIMIT).await.unwrap();
+    let asked = (
+        stage.replicas("busy").await.unwrap(),
+        stage.replicas("calm").await.unwrap(),
+    );
+    assert_eq!(asked, (4, 1), "the pool does not keep to its 5 GPUs");
+    let kept = stage.pools().get("team").await.unwrap();
+    let status = kept.status.as_ref().unwrap();
+    assert_eq!(status.observed_generation, kept.metadata.generation);
+    assert_eq!((usable(&kept), replicas(&kept)), (Some("5"), 5));
     driver.stop();
     stage.finish().await.unwrap();
 }

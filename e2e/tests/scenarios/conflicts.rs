@@ -16,8 +16,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-/// The demand window of [`pool`].
-const WINDOW: Duration = Duration::from_secs(5);
+/// The demand window of [`pool`], in seconds and hence in decisions.
+const WINDOW: u32 = 5;
 
 fn condition(pool: &AgentPool, kind: &str) -> Option<(String, String, String)> {
     let conditions = pool.status.iter().flat_map(|s| &s.conditions);
@@ -41,6 +41,12 @@ fn workload_writes(stage: &Stage) -> usize {
         .succeeded()
         .namespace(AGENTS)
         .len()
+}
+
+/// Time enough for what would be written to be written: three windows of decisions on so many agents.
+async fn three_windows(stage: &Stage, agents: u32) {
+    let operator = stage.runner.wait_for(1, LIMIT).await.unwrap().remove(0);
+    operator.decides(3 * WINDOW * agents, LIMIT).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -97,6 +103,8 @@ async fn a_workload_that_somebody_else_manages_is_refused_by_name_before_any_wri
         })
         .await
         .unwrap();
+    // Before the third one takes the GPUs that are free: there is room for what is refused.
+    three_windows(&stage, 2).await;
     assert_eq!(
         workload_writes(&stage),
         0,
@@ -149,9 +157,21 @@ async fn a_workload_that_somebody_else_manages_is_refused_by_name_before_any_wri
         )
         .await
         .unwrap();
-    // Time for several decisions.
-    tokio::time::sleep(WINDOW * 2).await;
+    // Pods that come wake the operator, which then decides more often than time passes.
+    let all = stage.replicas("claimed").await.unwrap();
+    stage.wait_ready("claimed", all).await.unwrap();
+    three_windows(&stage, 4).await;
     assert_eq!(workload_writes(&stage) - before, 0, "by the younger pool");
+    for name in ["scaled", "owned"] {
+        let replicas = stage.replicas(name).await.unwrap();
+        assert_eq!(replicas, 1, "{name} was grown, by whomever");
+        let pods = format!("{name}-");
+        let tried = stage.operator_writes().unwrap().workload_writes();
+        let tried = tried
+            .namespace(AGENTS)
+            .filter(|record| record.name == name || record.name.starts_with(&pods));
+        assert!(tried.is_empty(), "{tried}");
+    }
     driver.stop();
     stage.finish().await.unwrap();
 }
@@ -180,7 +200,7 @@ async fn after_three_reverts_by_the_same_manager_the_operator_stops_and_names_it
     // As each 30 s and then after 10 minutes of a pool with the default window of a minute: half a window, then ten of them, more than any
     // window that could be counted in.
     for (revert, windows) in [(1, 0.5), (2, 0.5), (3, 10.0)] {
-        tokio::time::sleep(WINDOW.mul_f64(windows)).await;
+        tokio::time::sleep(Duration::from_secs(WINDOW.into()).mul_f64(windows)).await;
         let grown = async || Ok((stage.replicas("chat").await? > 1).then_some(()));
         wait::until(
             LIMIT,
@@ -217,8 +237,13 @@ async fn after_three_reverts_by_the_same_manager_the_operator_stops_and_names_it
         )
         .await
         .unwrap();
+    // Pods that go wake the operator, which then decides more often than time passes.
+    stage.wait_gone("chat", 1).await.unwrap();
+    three_windows(&stage, 1).await;
     assert_eq!(stage.replicas("chat").await.unwrap(), 1);
     assert_eq!(workload_writes(&stage), writes);
+    let still = stage.pools().get("team").await.unwrap();
+    assert!(conflicted(&still, "Reverted", "gitops") && asks(&still));
 
     // An edit of the pool is the way to start again.
     stage

@@ -32,10 +32,15 @@ async fn without_a_policy_an_uneven_load_is_followed_and_a_restart_keeps_what_wa
     });
     stage.apply(&object).await.unwrap();
     stage
-        .wait_pool("team", "the policy is Balanced, and says that it holds", LIMIT, |p| {
-            p.spec.policy.kind == agentpool::api::PolicyType::Balanced
-                && status_of(p, "code").is_some_and(|agent| agent.reason == "HoldingSteady")
-        })
+        .wait_pool(
+            "team",
+            "the policy is Balanced, and says that it holds",
+            LIMIT,
+            |p| {
+                p.spec.policy.kind == agentpool::api::PolicyType::Balanced
+                    && status_of(p, "code").is_some_and(|agent| agent.reason == "HoldingSteady")
+            },
+        )
         .await
         .unwrap();
     wait::until(LIMIT, "chat serves with 6 replicas", async || {

@@ -1,16 +1,24 @@
 //! Scenario 12: a pool is deleted while it moves GPUs. The uninstall is in `uninstalled.rs`, the middle of a swap in `crash.rs`.
 
 use crate::sharers;
+use crate::whole_gpus::pool;
 use agentpool_e2e::proxy::Matcher;
-use agentpool_e2e::stage::{AGENTS, LIMIT, Stage};
+use agentpool_e2e::stage::{AGENTS, AgentWorkload, LIMIT, Stage};
 use agentpool_e2e::wait;
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{Pod, PodTemplateSpec};
 use kube::ResourceExt;
 use kube::api::{Api, DeleteParams, ListParams};
+use serde_json::json;
 
 const COST: &str = "controller.kubernetes.io/pod-deletion-cost";
+
+/// Agents of the pool by which time is told when the other one is gone. There are more of them than of the other, so that it would change
+/// little if that one were still decided on.
+const BYSTANDERS: u32 = 4;
+/// Decisions on all agents of both pools over three demand windows of 5 s: time enough for a move.
+const DECISIONS: u32 = 3 * 5 * (BYSTANDERS + 2);
 
 /// What of ours is on an object: field managers and annotations.
 pub fn marks(object: &impl ResourceExt) -> Vec<String> {
@@ -40,6 +48,17 @@ pub async fn deployments(stage: &Stage) -> anyhow::Result<Vec<Deployment>> {
 pub async fn templates(stage: &Stage) -> Vec<PodTemplateSpec> {
     let items = deployments(stage).await.unwrap().into_iter();
     items.map(|d| d.spec.unwrap().template).collect()
+}
+
+/// A pool that observes workloads which do not exist: it is decided on every second, and writes nothing.
+async fn watch_the_clock(stage: &Stage) {
+    let agents: Vec<_> = (0..BYSTANDERS)
+        .map(|i| AgentWorkload::new(format!("nobody-{i}"), 10.0).agent("Medium", "1", 2))
+        .collect();
+    let mut object = pool(8, &agents);
+    object["metadata"]["name"] = json!("bystander");
+    object["spec"]["mode"] = json!("Observe");
+    stage.apply(&object).await.unwrap();
 }
 
 /// Pods created, pods gone and container restarts of both workloads.
@@ -91,8 +110,12 @@ async fn a_deleted_pool_leaves_its_pods_running_and_nothing_of_ours_on_them() {
     .await;
     assert!(clean.is_ok(), "{left:?}\n{}", operator.log_text());
 
-    // The load still asks for a move that nobody makes any more.
+    // The load still asks for a move, which would be carried out now, and nobody makes it any more.
     drop(refused);
+    watch_the_clock(&stage).await;
+    operator.decides(DECISIONS, LIMIT).await.unwrap();
+    let again = pod_marks(&stage).await.unwrap();
+    assert!(again.is_empty(), "marked to go: {again:?}");
     stage.witness.catch_up().await.unwrap();
     assert_eq!(counts(&stage), before, "pods came or went");
     assert_eq!(templates(&stage).await, templates_before);

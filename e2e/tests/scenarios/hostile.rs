@@ -35,9 +35,14 @@ const NODES: usize = 5;
 /// Places for scrapes, and how long one may be held. Without a bound on a pool's share of the places the hostile pool would hold all of
 /// them nearly all the time; with the defaults, 900 ms, the others would hardly notice.
 const PLACES: [&str; 2] = ["scrape.concurrency=64", "scrape.timeout=10s"];
-/// What the others' median latency may grow by. The machine shares its cores with the control plane, a thousand pods and other tests, which
-/// alone may double it; without a bound on the places of a pool it grows more than tenfold.
-const FACTOR: u32 = 3;
+/// What the others' medians may grow by. The machine shares its cores with the control plane, a thousand pods and other tests, which alone
+/// may double them; without a bound on the places of a pool they grow more than tenfold.
+const FACTOR: u32 = 2;
+/// The interval of an ordinary pool. From load to write comes on top of it: the load may be seen one decision later, by chance.
+const INTERVAL: Duration = Duration::from_secs(1);
+/// On top of what waits for no decision: an edit is answered, and a pod scraped, in a few milliseconds, and double that is less than what a
+/// process of another test may keep a core for.
+const JITTER: Duration = Duration::from_millis(250);
 
 fn is(pool: &AgentPool, kind: &str, status: &str) -> bool {
     pool.status
@@ -231,8 +236,8 @@ async fn webhook(stage: &Stage) -> TcpListener {
     listener
 }
 
-/// The age of the ordinary pools' signals, in seconds: the mean over the pools, and over ten looks a second apart.
-async fn signal_age(stage: &Stage) -> f64 {
+/// The age of the ordinary pools' signals: the mean over the pools, and over ten looks a second apart.
+async fn signal_age(stage: &Stage) -> Duration {
     let mut ages = Vec::new();
     let mut looks = tokio::time::interval(Duration::from_secs(1));
     for _ in 0..10 {
@@ -252,7 +257,8 @@ async fn signal_age(stage: &Stage) -> f64 {
         );
     }
     assert!(ages.len() >= 10 * ORDINARY, "only {} ages", ages.len());
-    ages.iter().sum::<f64>() / f64::from(u32::try_from(ages.len()).unwrap())
+    let mean = ages.iter().sum::<f64>() / f64::from(u32::try_from(ages.len()).unwrap());
+    Duration::from_secs_f64(mean)
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -367,19 +373,19 @@ async fn a_pool_with_a_thousand_pods_that_hang_and_one_whose_pods_and_writes_do_
     let (reaction_after, age_after) = (reaction(&stage, "7s").await, signal_age(&stage).await);
     println!("load to write: {growth_before:?}, then {growth_after:?}");
     println!("edit to status: {reaction_before:?}, then {reaction_after:?}");
-    println!("age of a signal: {age_before:.2} s, then {age_after:.2} s");
+    println!("age of a signal: {age_before:?}, then {age_after:?}");
     assert!(
-        reaction_after <= FACTOR * reaction_before.max(Duration::from_millis(250)),
+        reaction_after <= FACTOR * reaction_before + JITTER,
         "edit to status took {reaction_before:?} before, {reaction_after:?} beside the hostile pool"
     );
     assert!(
-        growth_after <= FACTOR * growth_before.max(Duration::from_secs(3)),
+        growth_after <= FACTOR * growth_before + INTERVAL,
         "from load to write it took {growth_before:?} before, {growth_after:?} beside the hostile pools"
     );
     // A look finds a signal between fresh and one interval old.
     assert!(
-        age_after <= f64::from(FACTOR) * age_before.max(0.5),
-        "a signal was {age_before:.2} s old before, {age_after:.2} s beside the hostile pool"
+        age_after <= FACTOR * age_before + JITTER,
+        "a signal was {age_before:?} old before, {age_after:?} beside the hostile pool"
     );
     wait::until(LIMIT, "the ordinary pools are fresh", all_fresh)
         .await

@@ -200,6 +200,21 @@ async fn an_agent_that_a_swap_has_stopped_comes_up_when_its_pool_cannot_be_read_
         both[1].notes.contains_key(RESTORE),
         "a pool that cannot be read may still name it: nothing is handed back"
     );
+    let says = async || {
+        let pool = pools.get(POOL).await?;
+        let conditions = pool.data["status"]["conditions"].as_array();
+        let mut conditions = conditions.into_iter().flatten();
+        Ok(conditions
+            .any(|c| {
+                let is = |field: &str, value: &str| c[field] == value;
+                let named = c["message"].as_str().is_some_and(|m| m.contains("Unheard"));
+                is("type", "Stalled") && is("status", "True") && is("reason", "Unreadable") && named
+            })
+            .then_some(()))
+    };
+    wait::until(LIMIT, "status says that the pool cannot be read", says)
+        .await
+        .unwrap();
     pair.quiet();
     stage.finish().await.unwrap();
 }

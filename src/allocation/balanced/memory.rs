@@ -1,6 +1,7 @@
 use super::super::types::{Agent, Snapshot};
 use super::evidence::CANDIDATES;
 use super::forecast::MEANS;
+use super::outlook::span;
 use super::whole::{ASKED, Held, ROWS};
 use super::{Horizon, LARGEST_LOAD, exact};
 use serde::{Deserialize, Serialize};
@@ -57,7 +58,7 @@ const fn never() -> f64 {
 /// What is remembered of one agent.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct Learned {
-    name: String,
+    pub(super) name: String,
     /// Requests that reached it while it was known.
     #[serde(with = "exact::one")]
     pub(super) seen: f64,
@@ -185,8 +186,7 @@ impl Memory {
             *self = Self::default(); // Another clock: nothing in it has a known age.
         }
         let lag = snapshot.lag.as_secs_f64().min(LONGEST);
-        let interval = snapshot.interval.as_secs_f64().clamp(0.001, LONGEST);
-        let span = lag + 2.0 * interval;
+        let span = span(snapshot.lag, snapshot.interval);
         let elapsed = self.at.map_or(0.0, |at| self.since(at, snapshot.now));
         self.at = Some(snapshot.now);
         self.fit(agents);

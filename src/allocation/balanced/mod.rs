@@ -5,7 +5,7 @@
 //! 1. **Forecast** (`forecast`). Four fading means of an agent's arrivals, over one horizon to 64 of them, weighted by how
 //!    well each has foretold the arrivals of one horizon. The horizon is the actuation lag and two intervals: nothing that is
 //!    decided now acts sooner. The squared error of the best of them, per second, is the agent's *dispersion*: what a control
-//!    with this lag cannot react to. That is the policy's view of its own uncertainty.
+//!    with this lag cannot react to. That is the policy's view of its own uncertainty, published as [`Outlook`].
 //! 2. **Assignment** (`assign`). Every agent gets its forecast load, and the rest of capacity goes by `sqrt(w·A/T)` with
 //!    `A = n²/2 + (λ + v)·h/20`: n its backlog, λ its forecast, v its dispersion, h the horizon, w its weight, T its
 //!    throughput. The cost of a share e above the load is about `A/(T·e)`: the backlog's, and that of the noise while it
@@ -35,6 +35,7 @@ mod exact;
 mod forecast;
 mod hold;
 mod memory;
+mod outlook;
 mod places;
 mod surge;
 #[cfg(test)]
@@ -42,6 +43,7 @@ mod tests;
 mod whole;
 
 pub use memory::Memory;
+pub use outlook::Outlook;
 
 use super::demand::{KnownLoad, Meter, load};
 use super::pace::{LAGS_A_DRAIN, UNDECLARED_DRAIN};

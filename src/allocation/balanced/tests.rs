@@ -11,11 +11,11 @@ use crate::units::{MilliGpus, Priority};
 use proptest::prelude::*;
 use std::time::Duration;
 
-const LEND: Policy = Policy::Balanced(Spare::Lend);
+pub(super) const LEND: Policy = Policy::Balanced(Spare::Lend);
 
 /// A pool that decides every second with a lag of 10 s.
-struct Pool {
-    memory: Memory,
+pub(super) struct Pool {
+    pub(super) memory: Memory,
     second: u64,
     policy: Policy,
     /// In seconds.
@@ -23,7 +23,7 @@ struct Pool {
 }
 
 impl Pool {
-    fn new(policy: Policy) -> Self {
+    pub(super) fn new(policy: Policy) -> Self {
         Self {
             memory: Memory::default(),
             second: 0,
@@ -32,7 +32,7 @@ impl Pool {
         }
     }
 
-    fn decide(&mut self, capacity: u64, agents: &[Agent<'_>]) -> Vec<Allotment> {
+    pub(super) fn decide(&mut self, capacity: u64, agents: &[Agent<'_>]) -> Vec<Allotment> {
         let snapshot = Snapshot {
             capacity: MilliGpus(capacity),
             now: Duration::from_secs(self.second),
@@ -48,7 +48,7 @@ impl Pool {
     }
 }
 
-fn loaded(name: &'static str, per_second: f64, backlog: f64) -> Agent<'static> {
+pub(super) fn loaded(name: &'static str, per_second: f64, backlog: f64) -> Agent<'static> {
     Agent {
         load: Load::Measured {
             arrivals_per_second: per_second,

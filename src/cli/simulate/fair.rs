@@ -23,7 +23,7 @@ const RULES: [&str; 3] = ["adaptive", "water-filling", "balanced"];
 /// How the load is divided between coordinator, nlp, vision and reasoning.
 const SPLITS: [(&str, [f64; 4]); 2] = [
     ("even", [0.25; 4]),
-    ("uneven .4/.1/.2/.3", [0.4, 0.1, 0.2, 0.3]),
+    ("uneven .4/.1/.3/.2", [0.4, 0.1, 0.3, 0.2]),
 ];
 /// Whether minima and priorities are the paper's, or each minimum the agent's part of the load and all priorities equal.
 const MINIMA: [(&str, bool); 2] = [("the paper's", true), ("that fit", false)];

@@ -28,7 +28,9 @@ pub use pod::{Controller, DeletionCost, PodRecord, REVISION_LABEL};
 pub use store::{Filed, Key, Store};
 pub use taint::{TaintRecord, TolerationRecord};
 pub use usage::Usage;
-pub use workload::{ContainerRecord, FieldOwner, UpdateStrategy, Workload, WorkloadRecord};
+pub use workload::{
+    ContainerRecord, FieldOwner, UpdateStrategy, Workload, WorkloadRecord, own_notes,
+};
 
 use crate::api::WorkloadKind;
 use crate::units::GpuResource;

@@ -191,19 +191,22 @@ fn owners(entries: Option<&Vec<ManagedFieldsEntry>>) -> Vec<FieldOwner> {
         .collect()
 }
 
-/// Whether the operator has written annotations of its own.
-fn is_marked(entries: Option<&Vec<ManagedFieldsEntry>>) -> bool {
-    let ours = |entry: &ManagedFieldsEntry| entry.manager.as_deref() == Some(GPU_MANAGER);
-    let mut entries = entries.into_iter().flatten().filter(|entry| ours(entry));
-    entries.any(|entry| {
+/// The annotations that the operator has written, by their keys: by its field manager, since everybody may write their names.
+pub fn own_notes(entries: Option<&Vec<ManagedFieldsEntry>>) -> impl Iterator<Item = &str> {
+    let ours = |entry: &&ManagedFieldsEntry| entry.manager.as_deref() == Some(GPU_MANAGER);
+    let entries = entries.into_iter().flatten().filter(ours);
+    entries.flat_map(|entry| {
         let fields = entry.fields_v1.as_ref().map(|fields| &fields.0);
         let notes = fields.and_then(|fields| fields.get("f:metadata")?.get("f:annotations"));
-        let mut keys = notes
-            .and_then(|notes| notes.as_object())
-            .into_iter()
-            .flatten();
-        keys.any(|(key, _)| key.starts_with("f:agentpool.dev/"))
+        let keys = notes.and_then(|notes| notes.as_object());
+        let keys = keys.into_iter().flatten();
+        keys.filter_map(|(key, _)| key.strip_prefix("f:"))
+            .filter(|key| key.starts_with("agentpool.dev/"))
     })
+}
+
+fn is_marked(entries: Option<&Vec<ManagedFieldsEntry>>) -> bool {
+    own_notes(entries).next().is_some()
 }
 
 struct Parts<'a> {

@@ -9,6 +9,9 @@ use crate::controller::standing::describe;
 use crate::sharing::{HoldReason, Restore};
 use crate::signals::Freshness;
 
+/// Of a pool that may not write.
+const WATCHES: &str = "decides, and writes nothing but status";
+
 /// That a swap has left a workload at zero replicas, and what it waits for.
 pub fn cut(what: &str, restore: &Restore) -> String {
     format!(
@@ -49,6 +52,7 @@ impl Outcome<'_> {
             (_, Some(failure), ..) => Verdict::new(C::Reconciling, true, "WriteFailed", failure),
             (_, _, true, _) => Verdict::new(C::Reconciling, true, "Moving", self.moving()),
             (_, _, _, Some(cut)) => Verdict::new(C::Reconciling, true, "SwapCut", cut),
+            _ if paused.holds => Verdict::new(C::Reconciling, false, paused.reason, WATCHES),
             _ => Verdict::new(
                 C::Reconciling,
                 false,
@@ -66,12 +70,7 @@ impl Outcome<'_> {
                 reconciling.message.clone(),
             )
         } else if paused.holds {
-            Verdict::new(
-                C::Ready,
-                true,
-                paused.reason,
-                "decides, and writes nothing but status",
-            )
+            Verdict::new(C::Ready, true, paused.reason, WATCHES)
         } else {
             Verdict::new(C::Ready, true, "Settled", "what was decided is in force")
         };

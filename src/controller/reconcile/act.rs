@@ -3,6 +3,7 @@
 use super::loose;
 use super::turn::{TURN, next, takes};
 use super::{Current, Round, State, Tick};
+use crate::allocation::Policy;
 use crate::api::conditions::{ConditionType, Verdict};
 use crate::api::{AgentPool, Invalid, ValidPool};
 use crate::controller::apply::{Applier, Done, agent_of};
@@ -160,7 +161,8 @@ impl Writes<'_> {
         }
         let others = steps.iter().filter(|step| !takes(step));
         for step in others.filter(kept) {
-            if let Went::Stop = self.step(step, state, &mut done).await {
+            // Without an answer each waits as long as a call may take: the next tick is soon enough for the others.
+            if let Went::Stop | Went::Unsure = self.step(step, state, &mut done).await {
                 break;
             }
         }
@@ -176,7 +178,7 @@ impl Writes<'_> {
         if backoff.holds(agent, seen.now) {
             return Went::Not;
         }
-        if !self.current.stands() {
+        if !self.current.stands() || shared.stop.is_cancelled() {
             return Went::Stop;
         }
         match applier(shared, self.pool, self.round).apply(step).await {
@@ -277,6 +279,13 @@ pub(super) async fn report(
                 .and_then(|age| Instant::now().checked_sub(age)),
             target: decision[i].target,
             realized: seen.survey.agents[i].realized,
+            outlook: match pool.policy {
+                Policy::Balanced(_) => {
+                    let learned = &state.memory.allocation;
+                    learned.outlook(&agent.name, seen.inputs.lag, pool.interval)
+                }
+                Policy::WaterFilling | Policy::Adaptive | Policy::StaticEqual => None,
+            },
         });
     shared
         .metrics
@@ -290,7 +299,7 @@ pub(super) async fn report(
         outage: seen.outage,
         decision,
         plan,
-        lag: state.lag.is_learned().then(|| state.lag.get()),
+        lag: state.lag.learned(),
         failure: state.backoff.why(),
         at: Timestamp::now(),
     };

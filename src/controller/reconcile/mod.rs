@@ -33,8 +33,10 @@ use turn::Turn;
 
 /// A start-up counts as no longer than the longest actuation lag that can be declared.
 const LONGEST_STARTUP: Duration = Duration::from_secs(3600);
+/// A pod that was there before is ready since its start, or since its node came back: what is longer than this is no start-up.
+const LONGEST_GUESS: Duration = Duration::from_secs(1800);
 
-/// What a pool remembers from tick to tick. Losing it is safe: a restart holds until signals are warm.
+/// What a pool remembers from tick to tick. Losing it is safe: a restart holds until signals are warm, and status has the learned lag.
 #[derive(Debug)]
 pub struct State {
     readings: Readings,
@@ -95,6 +97,10 @@ pub async fn reconcile(
     state.reporter.resume(pool, leads);
     let status = pool.status.as_ref();
     state.news.resume(status, leads, shared.clock.now());
+    if let Some(seconds) = status.and_then(|status| status.actuation_lag_seconds) {
+        let learned = Duration::from_secs(seconds.into());
+        state.lag.resume(learned.min(LONGEST_STARTUP));
+    }
     let sources = shared.config.metric_sources.keys().map(String::as_str);
     let valid = match admit(pool, shared.nodes_hidden(), sources) {
         Ok(valid) => valid,
@@ -333,6 +339,12 @@ fn learn_lag(view: &View, pool: &ValidPool, state: &mut State) {
             state.lag.saw(startup);
         }
     }
+    if state.lag.learned().is_none() {
+        let ready = pods().filter_map(|(_, pod)| pod.created.zip(pod.ready_since));
+        if let Some(fastest) = fastest(ready) {
+            state.lag.resume(fastest);
+        }
+    }
     if state.started_pods.len() > 4096 {
         let present: BTreeSet<Arc<str>> = pods().map(|(_, pod)| pod.uid.clone()).collect();
         state.started_pods.retain(|uid| present.contains(uid));
@@ -347,6 +359,13 @@ fn startup(created: Timestamp, ready: Timestamp, since: Timestamp) -> Option<Dur
     }
     let startup = Duration::try_from(ready.duration_since(created)).unwrap_or(Duration::ZERO);
     Some(startup.min(LONGEST_STARTUP))
+}
+
+/// What the fastest start of pods that were there before took at most, each created and ready at these times. It is a guess, and a better
+/// one than the default: a lag that is taken to be too short makes moves that do not pay.
+fn fastest(pods: impl Iterator<Item = (Timestamp, Timestamp)>) -> Option<Duration> {
+    let took = pods.filter_map(|(created, ready)| ready.duration_since(created).try_into().ok());
+    took.filter(|took: &Duration| *took <= LONGEST_GUESS).min()
 }
 
 fn count(shared: &Shared, namespace: &str, round: &Round) {
@@ -375,5 +394,18 @@ mod tests {
         assert_eq!(took(10, 90_000), Some(LONGEST_STARTUP));
         let an_old_pod_on_a_node_that_came_back = took(-86_400, 5);
         assert_eq!(an_old_pod_on_a_node_that_came_back, None);
+    }
+
+    #[test]
+    fn of_pods_that_were_there_before_the_fastest_start_is_taken_and_a_node_that_came_back_is_none()
+    {
+        let at = |seconds: i64| Timestamp::from_second(1_000_000 + seconds).unwrap_or_default();
+        let of = |pods: &[(i64, i64)]| fastest(pods.iter().map(|(c, r)| (at(*c), at(*r))));
+        assert_eq!(
+            of(&[(0, 300), (0, 120), (0, 86_400)]),
+            Some(Duration::from_secs(120))
+        );
+        assert_eq!(of(&[(0, 86_400), (9, 8)]), None);
+        assert_eq!(of(&[]), None);
     }
 }

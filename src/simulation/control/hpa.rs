@@ -24,7 +24,7 @@ pub(super) struct Hpa {
 #[derive(Debug, Clone, Default)]
 struct Agent {
     behavior: Behavior,
-    /// GPU-seconds of work at the last look.
+    /// GPU-seconds for which its GPUs had been busy at the last look.
     busy: Option<f64>,
 }
 
@@ -66,11 +66,11 @@ impl Controller for Hpa {
         self.last = sight.now;
         let mut replicas = Vec::with_capacity(sight.agents.len());
         for (i, (agent, seen)) in self.agents.iter_mut().zip(sight.agents).enumerate() {
-            let worked = agent.busy.replace(seen.busy).map(|busy| seen.busy - busy);
+            let busy = agent.busy.replace(seen.busy).map(|busy| seen.busy - busy);
             let census = Census::of(sight, i);
-            let recommended = match worked {
-                Some(worked) if seconds > 0.0 && census.gpus > 0.0 => {
-                    let mean = worked / (seconds * census.gpus);
+            let recommended = match busy {
+                Some(busy) if seconds > 0.0 && census.gpus > 0.0 => {
+                    let mean = busy / (seconds * census.gpus);
                     recommend(mean, self.target, &census, seen.replicas)
                 }
                 // No ready pod has a metric yet: the real one reports an error and does nothing.
@@ -155,7 +155,7 @@ mod tests {
     /// Two pods of two GPUs serve, one loads, one has no node, one goes: 60 GPU-seconds in 15 s on four GPUs are all of them, 1.25 times
     /// the target on two, and 2.5 / 4 when the others are to count as idle: nothing is done. With none but the two it is three.
     #[test]
-    fn utilisation_is_the_work_since_the_last_look_over_the_gpus_of_ready_pods() {
+    fn utilisation_is_the_busy_time_since_the_last_look_over_the_gpus_of_ready_pods() {
         use PodState::{Loading, Pending, Ready, Terminating};
         let ask = |states: &[PodState], replicas: u32| {
             let mut hpa = Hpa {

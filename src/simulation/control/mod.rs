@@ -74,7 +74,7 @@ pub struct AgentSight {
     pub waiting: f64,
     /// Requests in its fullest replica, running and waiting; what waits in front of all of them counts in equal parts.
     pub fullest: f64,
-    /// GPU-seconds of work that it did.
+    /// GPU-seconds for which its GPUs were busy, as their counters would tell it.
     pub busy: f64,
     /// Replicas that are asked for; 0 without pods.
     pub replicas: u32,

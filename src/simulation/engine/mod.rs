@@ -8,8 +8,9 @@
 //!   there. While no server takes requests, it waits in a queue of the agent. [`Dispatch::OneQueue`] always queues there.
 //! * A request whose server stops is cut: it is sent again at once and starts from the beginning.
 //!
-//! Work is in GPU-seconds: the time on one whole idle GPU. The caller's clock never goes back, and never passes
-//! [`Engine::next`] without [`Engine::step`]. The same calls give the same schedule, to the bit.
+//! Work is in GPU-seconds: the time on one whole idle GPU. What busy servers occupy is counted beside it, as a part of a GPU may be
+//! faster than it is large. The caller's clock never goes back, and never passes [`Engine::next`] without [`Engine::step`]. The
+//! same calls give the same schedule, to the bit.
 
 mod agenda;
 mod check;
@@ -24,7 +25,7 @@ pub use device::Device;
 pub use server::ServerSpec;
 
 use device::Busy;
-use server::{Job, Running, Server};
+use server::{Job, Running, Server, Spent};
 use std::collections::VecDeque;
 
 /// A server, by number; a number is used again after [`Engine::stop`].
@@ -75,6 +76,8 @@ pub struct Counts {
     served: f64,
     /// Of these, for requests that were cut.
     lost: f64,
+    /// GPU-seconds that its busy servers occupied, up to what was last looked at.
+    occupied: f64,
     changed: f64,
 }
 
@@ -89,6 +92,12 @@ impl Counts {
     fn pass(&mut self, now: f64) {
         self.area += self.present() as f64 * (now - self.changed);
         self.changed = now;
+    }
+
+    #[inline]
+    fn spend(&mut self, spent: Spent) {
+        self.done += spent.work;
+        self.occupied += spent.gpus;
     }
 }
 
@@ -148,14 +157,20 @@ impl Engine {
         self.devices.len() - 1
     }
 
-    /// A server starts; requests that wait for one go to it.
+    /// A server starts that is as fast as the GPUs are large that it has; requests that wait for one go to it.
     pub fn start(&mut self, now: f64, spec: ServerSpec) -> ServerId {
+        let gpus = spec.speed;
+        self.start_on(now, spec, gpus)
+    }
+
+    /// The same of one that has so many GPUs while its devices are all its own, whatever its speed.
+    pub fn start_on(&mut self, now: f64, spec: ServerSpec, gpus: f64) -> ServerId {
         let agent = spec.agent;
         let id = self.free.pop().unwrap_or(self.servers.len());
         for device in &spec.devices {
             self.devices[*device].residents.push(id);
         }
-        let server = Some(Server::new(spec, now));
+        let server = Some(Server::new(spec, gpus, now));
         if id == self.servers.len() {
             self.servers.push(server);
             self.agenda.reach(id);
@@ -173,16 +188,19 @@ impl Engine {
         ServerId(id)
     }
 
-    /// A server's speed and weight change.
-    pub fn set(&mut self, now: f64, id: ServerId, speed: f64, weight: f64) {
+    /// A server's speed, the GPUs that it has, and its weight change.
+    pub fn set(&mut self, now: f64, id: ServerId, speed: f64, gpus: f64, weight: f64) {
         let Some(server) = self.servers[id.0].as_mut() else {
             return;
         };
-        self.agents[server.spec.agent].counts.done += server.sync(now);
+        let spent = server.sync(now);
+        self.agents[server.spec.agent].counts.spend(spent);
         server.spec.speed = speed;
+        server.gpus = gpus;
         server.spec.weight = weight;
         if server.spec.devices.is_empty() {
             server.rate = speed;
+            server.occupies = gpus;
             self.agenda.set(id.0, server.next());
         } else {
             self.share_out(now, id.0);
@@ -210,7 +228,7 @@ impl Engine {
         };
         let agent = server.spec.agent;
         let counts = &mut self.agents[agent].counts;
-        counts.done += server.sync(now);
+        counts.spend(server.sync(now));
         counts.lost += server.begun();
         counts.running -= server.running.len() as u64;
         counts.cut += server.running.len() as u64;
@@ -274,7 +292,7 @@ impl Engine {
             return;
         };
         let counts = &mut self.agents[server.spec.agent].counts;
-        counts.done += server.sync(now);
+        counts.spend(server.sync(now));
         counts.running += 1;
         if job.started.is_nan() {
             job.started = now;
@@ -320,7 +338,7 @@ impl Engine {
         let server = self.servers.get_mut(id)?.as_mut()?;
         let agent = server.spec.agent;
         // The event's time was computed from this job: taking its number keeps rounding errors from adding up.
-        let done = server.sync(now);
+        let spent = server.sync(now);
         let Running {
             done: attained,
             job,
@@ -328,7 +346,7 @@ impl Engine {
         server.attained = attained;
         let counts = &mut self.agents[agent].counts;
         counts.pass(now);
-        counts.done += done;
+        counts.spend(spent);
         counts.served += job.work;
         counts.finished += 1;
         counts.running -= 1;
@@ -378,7 +396,8 @@ impl Engine {
             for i in 0..self.devices[*device].residents.len() {
                 let id = self.devices[*device].residents[i];
                 if let Some(server) = self.servers[id].as_mut().filter(|server| server.is_busy()) {
-                    self.agents[server.spec.agent].counts.done += server.sync(now);
+                    let spent = server.sync(now);
+                    self.agents[server.spec.agent].counts.spend(spent);
                     let weight = server.spec.weight;
                     let part = |device: &usize| {
                         let shared = &self.devices[*device];
@@ -386,6 +405,7 @@ impl Engine {
                     };
                     let slowest = server.spec.devices.iter().map(part).fold(1.0, f64::min);
                     server.rate = server.spec.speed * slowest;
+                    server.occupies = server.gpus * slowest;
                     self.agenda.set(id, server.next());
                 }
             }
@@ -423,10 +443,19 @@ impl Engine {
 
     /// GPU-seconds of work that were done for an agent until `now`.
     pub fn done(&self, now: f64, agent: usize) -> f64 {
+        self.agents[agent].counts.done + self.open(now, agent, |server| server.rate)
+    }
+
+    /// GPU-seconds that an agent's busy servers have occupied until `now`.
+    pub fn occupied(&self, now: f64, agent: usize) -> f64 {
+        self.agents[agent].counts.occupied + self.open(now, agent, |server| server.occupies)
+    }
+
+    /// What an agent's busy servers came to since they were last looked at, each at this much a second.
+    fn open(&self, now: f64, agent: usize, each: impl Fn(&Server) -> f64) -> f64 {
         let servers = self.servers.iter().flatten();
         let own = servers.filter(|server| server.spec.agent == agent && server.is_busy());
-        let open: f64 = own.map(|server| (now - server.synced) * server.rate).sum();
-        self.agents[agent].counts.done + open
+        own.map(|server| (now - server.synced) * each(server)).sum()
     }
 
     /// Requests of an agent that are in the system: when each arrived and first ran.

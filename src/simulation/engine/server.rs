@@ -56,25 +56,40 @@ impl Ord for Running {
     }
 }
 
+/// What a server did over a stretch of time.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Spent {
+    /// Work, in GPU-seconds.
+    pub work: f64,
+    /// GPU-seconds that it occupied while it was busy: not its work where a part of a GPU is faster than it is large.
+    pub gpus: f64,
+}
+
 /// A server: those of its requests that run share its speed equally.
 #[derive(Debug, Clone)]
 pub(super) struct Server {
     pub spec: ServerSpec,
+    /// GPUs that it occupies while it is busy and its devices are all its own.
+    pub gpus: f64,
     pub running: BinaryHeap<Running>,
     pub waiting: VecDeque<Job>,
     /// Work that every request has got that has run since the server was last idle.
     pub attained: f64,
-    /// GPU-seconds a second while it is busy.
+    /// GPU-seconds of work a second while it is busy.
     pub rate: f64,
+    /// GPUs that it occupies while it is busy.
+    pub occupies: f64,
     /// When `attained` was last brought up to date.
     pub synced: f64,
 }
 
 impl Server {
-    pub fn new(spec: ServerSpec, now: f64) -> Self {
+    pub fn new(spec: ServerSpec, gpus: f64, now: f64) -> Self {
         Self {
             rate: spec.speed,
+            occupies: gpus,
             spec,
+            gpus,
             running: BinaryHeap::new(),
             waiting: VecDeque::new(),
             attained: 0.0,
@@ -98,18 +113,20 @@ impl Server {
         self.running.len() < self.spec.max_running as usize
     }
 
-    /// Brings the attained work up to date; returns the work that was done since.
+    /// Brings the attained work up to date; returns what was done since.
     #[inline]
-    pub fn sync(&mut self, now: f64) -> f64 {
-        let mut work = 0.0;
+    pub fn sync(&mut self, now: f64) -> Spent {
+        let mut spent = Spent::default();
         if self.is_busy() {
-            work = (now - self.synced) * self.rate;
-            self.attained += work / self.running.len() as f64;
+            let seconds = now - self.synced;
+            spent.work = seconds * self.rate;
+            spent.gpus = seconds * self.occupies;
+            self.attained += spent.work / self.running.len() as f64;
         } else {
             self.attained = 0.0;
         }
         self.synced = now;
-        work
+        spent
     }
 
     /// When the next request is done if nothing changes; infinite when none ever is. Only after [`Self::sync`].

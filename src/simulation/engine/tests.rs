@@ -62,12 +62,53 @@ fn a_change_of_speed_counts_from_now_on() {
     let mut engine = Engine::new(1, Dispatch::FewestRequests);
     let id = engine.start(0.0, server(0, 1.0, 1, &[]));
     engine.arrive(0.0, 0, 4.0);
-    engine.set(1.0, id, 0.5, 1.0);
+    engine.set(1.0, id, 0.5, 0.5, 1.0);
     assert_eq!(engine.next(), 7.0);
-    engine.set(3.0, id, 0.0, 1.0);
+    engine.set(3.0, id, 0.0, 0.0, 1.0);
     assert_eq!(engine.next(), f64::INFINITY);
-    engine.set(10.0, id, 2.0, 1.0);
+    engine.set(10.0, id, 2.0, 2.0, 1.0);
     assert_eq!(finish(&mut engine, 1), [(0, 0.0, 0.0, 11.0)]);
+}
+
+/// A seventh of a GPU that is as fast as three sevenths, alone and where a change halves it.
+#[test]
+fn a_busy_server_occupies_the_gpus_that_it_has_and_not_what_it_works() {
+    let mut engine = Engine::new(2, Dispatch::FewestRequests);
+    let small = engine.start_on(0.0, server(0, 3.0 / 7.0, 1, &[]), 1.0 / 7.0);
+    engine.start(0.0, server(1, 1.0, 1, &[]));
+    engine.arrive(0.0, 0, 3.0);
+    engine.arrive(0.0, 1, 4.0);
+    let near = |found: f64, expected: f64| {
+        assert!((found - expected).abs() < 1e-12, "{found} {expected}");
+    };
+    near(engine.done(3.5, 0), 1.5);
+    near(engine.occupied(3.5, 0), 0.5);
+    engine.set(3.5, small, 1.5 / 7.0, 0.5 / 7.0, 1.0);
+    finish(&mut engine, 2);
+    // Busy for 3.5 s and for 7 s more; idle afterwards.
+    near(engine.done(100.0, 0), 3.0);
+    near(engine.occupied(100.0, 0), 1.0);
+    assert_eq!(engine.occupied(100.0, 1), engine.done(100.0, 1));
+}
+
+#[test]
+fn who_takes_turns_or_is_capped_occupies_what_is_left_to_it() {
+    for (device, occupied) in [
+        (Device::Turns { efficiency: 0.8 }, 0.4),
+        (Device::Caps { gpus: 0.4 }, 0.2),
+    ] {
+        let mut engine = Engine::new(2, Dispatch::FewestRequests);
+        let gpu = engine.add_device(device);
+        for agent in 0..2 {
+            engine.start_on(0.0, server(agent, 2.0, 1, &[gpu]), 1.0);
+            engine.arrive(0.0, agent, 100.0);
+        }
+        for agent in 0..2 {
+            let found = engine.occupied(1.0, agent);
+            assert!((found - occupied).abs() < 1e-12, "{device:?}: {found}");
+            assert!((engine.done(1.0, agent) - 2.0 * occupied).abs() < 1e-12);
+        }
+    }
 }
 
 #[test]

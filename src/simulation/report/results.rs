@@ -262,8 +262,12 @@ fn energy(power: Power, gpu_hours: f64, busy: f64) -> f64 {
     (power.idle * gpu_hours + (power.busy - power.idle) * busy) / 1000.0
 }
 
-/// GPU-seconds of work of a request over its time in the system: 1 when each has a whole idle GPU for itself.
+/// GPU-seconds of work of a request over its time in the system: 1 when each has a whole idle GPU for itself, 0 when none is served.
+/// `None` without requests.
 fn speed(of: &AgentOutcome) -> Option<f64> {
     let latency = of.latency.mean()?;
-    (of.served > 0 && latency > 0.0).then(|| of.busy / of.served as f64 / latency)
+    if of.served == 0 {
+        return Some(0.0);
+    }
+    (latency > 0.0).then(|| of.work / of.served as f64 / latency)
 }

@@ -105,6 +105,7 @@ fn add(all: &mut AgentOutcome, agent: &AgentOutcome) {
     all.served += agent.served;
     all.within_target += agent.within_target;
     all.granted += agent.granted;
+    all.work += agent.work;
     all.busy += agent.busy;
     all.restarts += agent.restarts;
     all.moves += agent.moves;

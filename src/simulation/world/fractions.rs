@@ -104,12 +104,13 @@ impl Shares {
                 continue;
             }
             self.in_force[agent] = *share;
-            let gpus = share.as_gpus();
-            let speed = match self.sharing {
-                Sharing::TimeSlicing { .. } => self.gpus.as_gpus(),
-                Sharing::Partition | Sharing::Mps => speed(gpus, self.exponents[agent]),
+            let weight = share.as_gpus();
+            let (speed, gpus) = match self.sharing {
+                // Its turns are on all of them.
+                Sharing::TimeSlicing { .. } => (self.gpus.as_gpus(), self.gpus.as_gpus()),
+                Sharing::Partition | Sharing::Mps => (speed(weight, self.exponents[agent]), weight),
             };
-            engine.set(now, self.servers[agent], speed, gpus);
+            engine.set(now, self.servers[agent], speed, gpus, weight);
         }
     }
 

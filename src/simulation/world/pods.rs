@@ -43,7 +43,7 @@ impl Pods {
             max_running: services.iter().map(|s| s.max_running).collect(),
             servers: BTreeMap::new(),
             retiring: BTreeMap::new(),
-            lag: Lag::new(pool.declared_lag),
+            lag: lag(pool, services),
             news: false,
         };
         pods.follow(0.0, engine, false);
@@ -72,8 +72,10 @@ impl Pods {
                 startup,
             } => {
                 self.news = true;
+                let all = self.cluster.devices();
+                let gpus: f64 = devices.iter().map(|d| all[*d].share).sum();
                 let spec = self.spec(agent, devices);
-                self.servers.insert(pod, engine.start(now, spec));
+                self.servers.insert(pod, engine.start_on(now, spec, gpus));
                 if learns {
                     let startup = Duration::try_from_secs_f64(startup);
                     self.lag.saw(startup.unwrap_or(Duration::ZERO));
@@ -171,8 +173,20 @@ impl Pods {
         &self.cluster
     }
 
-    /// From a decision until it serves, in seconds: declared, then learned from pods that became ready.
+    /// From a decision until it serves, in seconds: as the pods took that are there at the beginning, then learned from those that became ready.
     pub fn lag(&self) -> f64 {
         self.lag.get().as_secs_f64()
     }
+}
+
+/// The pods that run at the beginning have started once: how long the fastest took is known, as the operator sees it of pods that are there
+/// before it.
+fn lag(pool: &ValidPool, services: &[Service]) -> Lag {
+    let mut lag = Lag::new(pool.declared_lag);
+    let startups = services.iter().map(|service| service.cold_start);
+    let fastest = startups.min_by(f64::total_cmp);
+    if let Some(fastest) = fastest.and_then(|s| Duration::try_from_secs_f64(s).ok()) {
+        lag.resume(fastest);
+    }
+    lag
 }

@@ -1,0 +1,50 @@
+//! A pool that cannot be read, as one of a later version may be: its status says so, or it would go on saying what it said before.
+
+use super::cache::Key;
+use super::shared::Shared;
+use crate::api::AgentPool;
+use crate::api::conditions::{ConditionType, Verdict, merge};
+use k8s_openapi::jiff::Timestamp;
+use kube::api::{Api, ApiResource, DynamicObject};
+use serde_json::{Value, json};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::sleep;
+
+/// Pause before the status is tried again, or before it is looked whether this replica leads now.
+const AGAIN: Duration = Duration::from_secs(5);
+
+/// Tells it, once this process may write. Ends when that is done.
+pub async fn tell(shared: Arc<Shared>, key: Key, why: String) {
+    let (namespace, name) = key;
+    // Not as an AgentPool: the answer is no more readable than the object is.
+    let kind = ApiResource::erase::<AgentPool>(&());
+    let client = shared.writer.client().clone();
+    let pools = Api::<DynamicObject>::namespaced_with(client, &namespace, &kind);
+    loop {
+        if shared.ready_to_decide(&namespace) && shared.writer.leads_in(&namespace) {
+            match shared.writer.status(&pools, &name, status(&why)).await {
+                Ok(_) => return,
+                Err(error) => {
+                    tracing::warn!(namespace, name, %error, "status was not written");
+                }
+            }
+        }
+        sleep(AGAIN).await;
+    }
+}
+
+/// Nothing of what is shown of its agents still holds.
+fn status(why: &str) -> Value {
+    let message = format!(
+        "this version of the operator cannot read the pool, and leaves its workloads as they are: {why}"
+    );
+    let verdict = |kind, holds| Verdict::new(kind, holds, "Unreadable", message.clone());
+    let verdicts = [
+        verdict(ConditionType::Ready, false),
+        verdict(ConditionType::Reconciling, false),
+        verdict(ConditionType::Stalled, true),
+    ];
+    let conditions = merge(&[], &verdicts, None, Timestamp::now());
+    json!({ "status": { "conditions": conditions, "capacity": null, "agents": null } })
+}
