@@ -33,7 +33,7 @@ pub use outcome::{AgentOutcome, Outcome, Point, PointOfAgent};
 
 /// Points that a run's series has at most.
 pub const POINTS: usize = 600;
-pub use run::{RunError, run};
+pub use run::{RunError, admit, run};
 pub use scenario::{
     Cluster, Elastic, Fractions, NodeGroup, Nodes, Power, Scenario, Service, Sharing,
 };

@@ -1,6 +1,7 @@
 //! One run: load, engine, world, control and account tied together.
 
 mod check;
+mod room;
 
 use super::control::{AgentSight, Controller, Sight, Wish};
 use super::engine::{Agenda, Broken, Engine};
@@ -53,6 +54,16 @@ pub enum RunError {
     /// A law of conservation does not hold: a defect of the simulator.
     #[error("{0}; this is a defect of the simulator, please report it with the scenario")]
     Broken(#[from] Broken),
+}
+
+/// Refuses what cannot be run whatever the rule, and nodes on which an agent could never have its pods. [`run`] refuses only the former: who
+/// has no pod is served nothing, and that is a result too where it is meant.
+///
+/// # Errors
+/// The first such field.
+pub fn admit(scenario: &Scenario) -> Result<(), RunError> {
+    check::under_any_rule(scenario)?;
+    room::check(scenario)
 }
 
 /// Runs a scenario under a rule. `name` is what the outcome calls the rule, `seed` draws the load, `progress` is told now and then

@@ -19,6 +19,15 @@ impl Failure {
         Self::Input(format!("{place}: {what}"))
     }
 
+    /// Of a scenario that is refused before it is run: in the pool's file where the field is the pool's.
+    pub fn refused(pool: &str, scenario: &str, error: &RunError) -> Self {
+        let place = match error {
+            RunError::Scenario { field, .. } if field.starts_with("spec.") => pool,
+            _ => scenario,
+        };
+        Self::input(place, error)
+    }
+
     /// Of a run of a rule.
     pub fn run(scenario: &str, rule: &str, error: &RunError) -> Self {
         match error {

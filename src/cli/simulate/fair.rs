@@ -281,14 +281,14 @@ mod tests {
                 .map(|(load, service)| load.arrivals.mean_rate(SECONDS) / service.throughput)
                 .collect();
             // In the order of their names: coordinator, nlp, reasoning, vision.
-            for (part, expected) in parts.iter().zip([0.4, 0.1, 0.3, 0.2]) {
+            for (part, expected) in parts.iter().zip([0.4, 0.1, 0.2, 0.3]) {
                 assert!((part - 0.85 * expected).abs() < 1e-9, "{part} {expected}");
             }
             let minima: Vec<u64> = scenario.pool.agents.iter().map(|a| a.min_share.0).collect();
             let expected = if papers {
                 [100, 300, 350, 250]
             } else {
-                [400, 100, 300, 200]
+                [400, 100, 200, 300]
             };
             assert_eq!(minima, expected);
         }

@@ -6,10 +6,13 @@ use super::file::{AgentFile, ScenarioFile};
 use crate::api::ValidPool;
 use crate::cli::traces;
 use crate::simulation::Cluster;
+use crate::simulation::load::trace::{EVERYONE, Trace, first_line};
 use crate::simulation::load::{
     AgentLoad, Arrivals, BuiltIn, FOUR_AGENT_A, Scaling, Work, recorded_loads,
 };
 use crate::simulation::report::Described;
+use std::fs::File;
+use std::io::BufReader;
 use std::path::{Path, PathBuf};
 
 /// Load that is offered where nothing is said about any.
@@ -80,13 +83,42 @@ fn recorded(
         .iter()
         .map(|agent| of(agent).scaling.unwrap_or_default())
         .collect();
+    refuse_strangers(&trace, &path, &names)?;
     let shown = path.display().to_string();
     let mut loads = recorded_loads(&trace, &shown, &names, &scalings, Work::default())
-        .map_err(|error| Failure::input(name, error))?;
+        // What is asked of the trace is the scenario's, what is in it is the trace's.
+        .map_err(|error| match error.field.contains("scaling") {
+            true => Failure::input(name, error),
+            false => Failure::input(&shown, error),
+        })?;
     for (load, agent) in loads.iter_mut().zip(&names) {
         load.work = of(agent).work.unwrap_or_default();
     }
     Ok(loads)
+}
+
+/// Refuses a trace with requests of an agent that the pool lacks, with the first line of them where the file can be read as it is.
+fn refuse_strangers(trace: &Trace, path: &Path, names: &[&str]) -> Result<(), Failure> {
+    let known = |name: &str| names.contains(&name) || name == EVERYONE;
+    let Some(stranger) = trace.agents.keys().find(|name| !known(name)) else {
+        return Ok(());
+    };
+    let file = if path.is_dir() {
+        path.join("trace.csv")
+    } else {
+        path.to_owned()
+    };
+    let found = File::open(&file).ok();
+    let found = found.and_then(|open| first_line(BufReader::new(open), stranger));
+    let (place, field) = match found {
+        Some((line, field)) => (format!("{}, line {line}", file.display()), field),
+        None => (path.display().to_string(), "agent"),
+    };
+    let there = names.join(", ");
+    Err(Failure::input(
+        place,
+        format_args!("{field} is {stranger:?}: the pool has no such agent; it has {there}"),
+    ))
 }
 
 /// The built-in loads in place of a trace that is not at hand, at the rates that were asked for.

@@ -25,12 +25,16 @@ use self::file::{ClusterFile, ScenarioFile};
 use self::jobs::Job;
 use self::output::Output;
 use self::set::Set;
+use crate::simulation::admit;
 use crate::simulation::control::Rule;
 use crate::simulation::report::{self, Results, Runs};
 use crate::units::MilliGpus;
 use clap::Args;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+
+/// What errors call the pool of a recording.
+const RECORDED: &str = "the recorded pool";
 
 /// What is simulated: see docs/simulate.md.
 #[derive(Debug, Args)]
@@ -54,16 +58,16 @@ pub(super) struct SimulateArgs {
     #[arg(long, value_name = "FILE|FOLDER")]
     trace: Option<String>,
     /// For how long requests arrive, in seconds.
-    #[arg(long)]
+    #[arg(long, allow_negative_numbers = true)]
     seconds: Option<f64>,
     /// How many seeds: 1, 2, 3, ...
-    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    #[arg(long, allow_negative_numbers = true, value_parser = clap::value_parser!(u32).range(1..=1000))]
     seeds: Option<u32>,
     /// Rules that are compared, the first with all others.
     #[arg(long, value_name = "RULE,...", value_delimiter = ',')]
     rules: Option<Vec<String>>,
     /// From a decision until it is in force, in seconds; with nodes, the cold start of every agent.
-    #[arg(long, value_name = "SECONDS")]
+    #[arg(long, value_name = "SECONDS", allow_negative_numbers = true)]
     lag: Option<f64>,
     /// GPUs of the pool, as 4 or 0.5, or +1 or -1 of what it declares.
     #[arg(long, allow_hyphen_values = true)]
@@ -91,23 +95,27 @@ pub(super) fn main(args: SimulateArgs) -> ExitCode {
 }
 
 fn simulate(args: SimulateArgs) -> Result<(), Failure> {
-    let (outputs, plots) = (args.output.clone(), args.plots.clone());
+    let terminal = [Output::TERMINAL];
+    let outputs = if args.output.is_empty() {
+        &terminal[..]
+    } else {
+        &args.output
+    };
+    outputs
+        .iter()
+        .try_for_each(|output| output.check(!args.paper))?;
+    let plots = args.plots.as_deref();
+    plots.map_or(Ok(()), output::check_plots)?;
     let (page, results) = if args.paper {
         (paper(args.trace.as_deref(), args.seeds.unwrap_or(3))?, None)
     } else {
         let (page, results) = compare(&args)?;
         (page, Some(results))
     };
-    let terminal = [Output::TERMINAL];
-    let outputs = if outputs.is_empty() {
-        &terminal[..]
-    } else {
-        &outputs
-    };
     for output in outputs {
         output.write(&page, results.as_ref())?;
     }
-    plots.map_or(Ok(()), |folder| output::plots(&folder, &page))
+    plots.map_or(Ok(()), |folder| output::plots(folder, &page))
 }
 
 fn paper(trace: Option<&str>, seeds: u32) -> Result<report::Page, Failure> {
@@ -134,7 +142,7 @@ fn compare(args: &SimulateArgs) -> Result<(report::Page, Results), Failure> {
         (None, Some(recorded)) => {
             let written = serde_yaml::to_value(&recorded.manifest);
             let written = written.map_err(|error| Failure::Run(error.to_string()))?;
-            manifest::admit(written, "the recorded pool", sets)
+            manifest::admit(written, RECORDED, sets)
         }
         (None, None) => Err(Failure::input("--pool", "is needed")),
     };
@@ -142,6 +150,12 @@ fn compare(args: &SimulateArgs) -> Result<(report::Page, Results), Failure> {
         return Err(Failure::input(
             "--lag",
             format_args!("{lag}: must be at least 0"),
+        ));
+    }
+    if let Some(seconds) = args.seconds.filter(|s| !(s.is_finite() && *s > 0.0)) {
+        return Err(Failure::input(
+            "--seconds",
+            format_args!("{seconds}: must be above 0"),
         ));
     }
     for rule in args.rules.iter().flatten() {
@@ -191,6 +205,9 @@ fn compare(args: &SimulateArgs) -> Result<(report::Page, Results), Failure> {
     if let Some(gpus) = args.gpus.as_ref().filter(|_| own_nodes) {
         cluster::reach(gpus, &plan.scenario.cluster, &plan.scenario.pool)?;
     }
+    let of_pool = args.pool.as_ref().map(|path| path.display().to_string());
+    let of_pool = of_pool.as_deref().unwrap_or(RECORDED);
+    admit(&plan.scenario).map_err(|error| Failure::refused(of_pool, &name, &error))?;
     plan.described.assumed.extend(assumed);
     let runs = run(&plan, &name)?;
     let bounds = bounds::all(&plan)?;

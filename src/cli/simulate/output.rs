@@ -58,24 +58,40 @@ impl Output {
         }
     }
 
+    /// Refuses before the work what could not be written after it. `has_data`: the page has numbers.
+    ///
+    /// # Errors
+    /// A format in which the page does not exist, or a file without its folder.
+    pub fn check(&self, has_data: bool) -> Result<(), Failure> {
+        if !has_data && matches!(self.format, Format::Json | Format::Csv) {
+            return Err(no_such_format());
+        }
+        let Some(file) = &self.file else {
+            return Ok(());
+        };
+        let folder = file.parent();
+        match folder.filter(|folder| !folder.as_os_str().is_empty()) {
+            Some(folder) if !folder.is_dir() => {
+                let why = format!("there is no folder {}", folder.display());
+                Err(unwritable(file, why))
+            }
+            _ if file.is_dir() => Err(unwritable(file, "it is a folder")),
+            _ => Ok(()),
+        }
+    }
+
     /// Writes a page; its numbers too, where it has some.
     ///
     /// # Errors
     /// A file that cannot be written, or a format in which the page does not exist.
     pub fn write(&self, page: &Page, results: Option<&Results>) -> Result<(), Failure> {
-        let none = || {
-            Failure::input(
-                "--output",
-                "this page has no such format; take text, markdown or html",
-            )
-        };
         let text = match self.format {
             Format::Text => page.to_text(),
             Format::Markdown => page.to_markdown(1, "plots"),
             Format::Html => page.to_html(),
-            Format::Csv => csv(results.ok_or_else(none)?),
+            Format::Csv => csv(results.ok_or_else(no_such_format)?),
             Format::Json => {
-                let results = results.ok_or_else(none)?;
+                let results = results.ok_or_else(no_such_format)?;
                 let text = serde_json::to_string_pretty(results);
                 text.map_err(|error| Failure::Run(error.to_string()))? + "\n"
             }
@@ -84,6 +100,32 @@ impl Output {
             None => print(&text),
             Some(file) => write(file, &text),
         }
+    }
+}
+
+fn no_such_format() -> Failure {
+    Failure::input(
+        "--output",
+        "this page has no such format; take text, markdown or html",
+    )
+}
+
+fn unwritable(file: &Path, why: impl std::fmt::Display) -> Failure {
+    Failure::input(file.display(), format_args!("cannot be written: {why}"))
+}
+
+/// Refuses before the work a folder for plots that could not be made after it.
+///
+/// # Errors
+/// It is a file, or would be in one.
+pub(super) fn check_plots(folder: &Path) -> Result<(), Failure> {
+    let there = folder.ancestors().find(|above| above.exists());
+    match there {
+        Some(there) if !there.is_dir() => {
+            let why = format!("cannot be made: {} is a file", there.display());
+            Err(Failure::input(folder.display(), why))
+        }
+        _ => Ok(()),
     }
 }
 
@@ -101,9 +143,7 @@ pub(super) fn plots(folder: &Path, page: &Page) -> Result<(), Failure> {
 
 /// Says what it wrote on standard error: standard output is for results.
 fn write(file: &Path, text: &str) -> Result<(), Failure> {
-    std::fs::write(file, text).map_err(|error| {
-        Failure::input(file.display(), format_args!("cannot be written: {error}"))
-    })?;
+    std::fs::write(file, text).map_err(|error| unwritable(file, error))?;
     eprintln!("written: {}", file.display());
     Ok(())
 }
@@ -129,5 +169,44 @@ mod tests {
         assert!(html.is_ok_and(|o| o.format == Format::Html && o.file.is_some()));
         assert!(Output::parse("json").is_ok_and(|o| o.file.is_none()));
         assert!(Output::parse("report.pdf").is_err() && Output::parse("").is_err());
+    }
+
+    fn refused(output: &str, has_data: bool) -> String {
+        let checked = Output::parse(output).map(|output| output.check(has_data));
+        match checked {
+            Ok(Ok(())) => String::new(),
+            Ok(Err(failure)) => failure.to_string(),
+            Err(error) => error,
+        }
+    }
+
+    #[test]
+    fn what_could_not_be_written_is_known_before() {
+        for data in ["json", "csv", "report.csv"] {
+            assert_eq!(refused(data, true), "");
+            let found = refused(data, false);
+            assert!(found.contains("take text, markdown or html"), "{found}");
+        }
+        assert_eq!(refused("html", false), "");
+        assert_eq!(
+            refused("/none/such/x.html", true),
+            "/none/such/x.html: cannot be written: there is no folder /none/such"
+        );
+        let folder = std::env::temp_dir().join(format!("output-{}.md", std::process::id()));
+        assert!(std::fs::create_dir_all(folder.join("plots")).is_ok());
+        let file = folder.join("file");
+        assert!(std::fs::write(&file, "").is_ok());
+        let found = [
+            refused(&folder.display().to_string(), true),
+            refused(&folder.join("x.md").display().to_string(), true),
+            refused(&file.join("x.md").display().to_string(), true),
+        ];
+        let plots = ["plots", "new/plots", "file", "file/plots"]
+            .map(|name| check_plots(&folder.join(name)).is_ok());
+        assert!(std::fs::remove_dir_all(&folder).is_ok());
+        assert!(found[0].ends_with("it is a folder"), "{found:?}");
+        assert_eq!(found[1], "");
+        assert!(found[2].contains("there is no folder"), "{found:?}");
+        assert_eq!(plots, [true, true, false, false]);
     }
 }

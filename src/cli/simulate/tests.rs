@@ -1,5 +1,6 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+mod refused;
 mod said;
 
 use super::*;
@@ -136,7 +137,7 @@ fn a_pool_alone_is_simulated_and_what_is_assumed_is_said() {
             .all(|load| load.load.starts_with("generated"))
     );
     let rules: Vec<&str> = results.results.iter().map(|r| r.policy.as_str()).collect();
-    assert_eq!(rules, ["static-equal", "water-filling", "balanced"]);
+    assert_eq!(rules, ["static-equal", "balanced", "water-filling"]);
 }
 
 #[test]
@@ -352,7 +353,9 @@ fn a_wrong_trace_is_refused_with_its_line_and_other_agents_by_name() {
         ),
         (
             format!("{agents}3,reasoning\n4,chat\n"),
-            &["\"chat\"", "that the pool lacks"],
+            &[
+                "trace.csv, line 6: agent is \"chat\": the pool has no such agent; it has coordinator, nlp",
+            ],
         ),
         (
             agents.to_owned(),

@@ -230,6 +230,38 @@ fn the_amounts_add_up() {
     }
 }
 
+fn fairness(scenario: &Scenario, outcome: Outcome) -> Option<f64> {
+    let runs: Runs = std::iter::once(outcome).collect();
+    Results::new(scenario, Described::default(), &[runs], &[]).results[0].fairness
+}
+
+#[test]
+fn agents_that_never_get_a_pod_count_in_fairness_as_those_that_are_not_served() {
+    let mut scenario = rule_scenario("{type: WholeGPU}", &[2.0; 4], nodes());
+    scenario.seconds = 100.0;
+    if let Cluster::Nodes(nodes) = &mut scenario.cluster {
+        let node = &mut nodes.groups[0].node;
+        node.gpus = 1;
+        node.allocatable.insert(GpuResource::whole(), 1);
+    }
+    let mut hold = Rule::Hold.build(&scenario).unwrap();
+    let outcome = run(&scenario, &mut *hold, "hold", 1, &mut |_| {}).unwrap();
+    let served = outcome.agents.iter().filter(|agent| agent.served > 0);
+    assert_eq!(served.count(), 1);
+    assert_eq!(fairness(&scenario, outcome), Some(0.25));
+}
+
+#[test]
+fn an_agent_without_requests_is_left_out_of_fairness() {
+    let (scenario, outcomes) = outcomes();
+    let mut outcome = outcomes[0][0].clone();
+    outcome.agents[1].served = 0;
+    assert_eq!(fairness(&scenario, outcome.clone()), Some(0.5));
+    outcome.agents[1].arrived = 0;
+    outcome.agents[1].latency = Sketch::default();
+    assert_eq!(fairness(&scenario, outcome), Some(1.0));
+}
+
 #[test]
 fn the_csv_has_the_jsons_names_and_figures() {
     let results = results();

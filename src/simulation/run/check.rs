@@ -6,7 +6,7 @@ use crate::simulation::{Cluster, Fractions, Nodes, Scenario, Sharing};
 /// Decisions of one run, beyond which it is refused: each takes a microsecond or more.
 const MOST_TICKS: f64 = 1e9;
 
-fn wrong(field: &str, value: impl ToString, expected: &str) -> Result<(), RunError> {
+pub(super) fn wrong(field: &str, value: impl ToString, expected: &str) -> Result<(), RunError> {
     Err(RunError::Scenario {
         field: field.to_owned(),
         value: value.to_string(),
@@ -27,8 +27,21 @@ fn part(x: f64) -> bool {
     x > 0.0 && x <= 1.0
 }
 
-/// Refuses what cannot be run.
+/// Refuses what cannot be run by a rule that decides so often.
 pub(super) fn check(scenario: &Scenario, interval: f64) -> Result<(), RunError> {
+    under_any_rule(scenario)?;
+    if !positive(interval) {
+        return wrong("the rule's interval", interval, "a time above 0");
+    }
+    if scenario.seconds / interval >= MOST_TICKS {
+        let expected = format!("at most 1e9 decisions in a run, one every {interval} s");
+        return wrong("seconds", scenario.seconds, &expected);
+    }
+    Ok(())
+}
+
+/// Refuses what cannot be run whatever the rule.
+pub(super) fn under_any_rule(scenario: &Scenario) -> Result<(), RunError> {
     let agents = scenario.pool.agents.len();
     for found in [scenario.services.len(), scenario.loads.len()] {
         if found != agents {
@@ -51,13 +64,6 @@ pub(super) fn check(scenario: &Scenario, interval: f64) -> Result<(), RunError> 
     }
     if !amount(scenario.metric_age) {
         return wrong("metricAge", scenario.metric_age, "a time of at least 0");
-    }
-    if !positive(interval) {
-        return wrong("the rule's interval", interval, "a time above 0");
-    }
-    if scenario.seconds / interval >= MOST_TICKS {
-        let expected = format!("at most 1e9 decisions in a run, one every {interval} s");
-        return wrong("seconds", scenario.seconds, &expected);
     }
     for (service, agent) in scenario.services.iter().zip(&scenario.pool.agents) {
         let field = |name: &str| format!("agents.{}.{name}", agent.name);

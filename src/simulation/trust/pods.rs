@@ -1,11 +1,11 @@
 //! Whole runs with pods on nodes.
 
-use super::super::control::{Controller, Operator, Sight, Wish};
+use super::super::control::{Controller, Operator, Rule, Sight, Wish};
 use super::super::load::{Piece, Spacing};
 use super::super::{NodeGroup, Nodes, Outcome, run};
 use super::*;
 use crate::allocation::Policy;
-use crate::sharing::{Node, Strategy};
+use crate::sharing::{InstanceFacts, Node, Strategy};
 use crate::units::{GpuResource, Mebibytes};
 use std::collections::BTreeMap;
 
@@ -210,6 +210,55 @@ fn an_agent_alone_on_a_time_sliced_gpu_has_all_of_it_and_two_that_are_busy_have_
         (served as f64 / both.seconds / 10.0 - 1.0).abs() < 0.05,
         "{served}"
     );
+}
+
+/// One agent on seven 1g.10gb of an A100, each 129 thousandths of its multiprocessors.
+fn on_instances(exponent: f64, rate: f64, seconds: f64) -> Scenario {
+    let mut scenario = whole(&["a"], 1, 10.0, rate, seconds);
+    scenario.pool.shape.strategy = Strategy::Mig;
+    scenario.pool.agents[0].speed_exponent = exponent;
+    let profile = GpuResource::parse("nvidia.com/mig-1g.10gb").unwrap();
+    let facts = InstanceFacts {
+        multiprocessors: 14,
+        memory: Mebibytes(9856),
+    };
+    if let Cluster::Nodes(nodes) = &mut scenario.cluster {
+        nodes.groups[0].node = Node {
+            multiprocessors: Some(108),
+            instances: BTreeMap::from([(profile.clone(), facts)]),
+            ..node(profile, 7, 1)
+        };
+    }
+    scenario
+}
+
+#[test]
+fn an_instance_that_is_busy_counts_as_its_part_of_a_gpu_however_fast_it_is() {
+    let of = |exponent| {
+        let mut outcome = under(&on_instances(exponent, 80.0, 100.0), &mut Hold);
+        outcome.agents.remove(0)
+    };
+    let (linear, fast) = (of(1.0), of(0.5));
+    for agent in [&linear, &fast] {
+        let busy = agent.busy / agent.granted;
+        assert!(
+            (busy - 1.0).abs() < 0.01,
+            "more arrives than is served: {busy}"
+        );
+    }
+    assert_eq!(linear.busy, linear.work);
+    let faster = fast.work / linear.work;
+    assert!((faster * 0.129f64.sqrt() - 1.0).abs() < 0.01, "{faster}");
+}
+
+/// Eight a second where each instance serves 3.6: three of them are busy for three quarters of the time.
+#[test]
+fn an_autoscaler_on_utilisation_is_not_told_of_more_than_the_instances_that_there_are() {
+    let scenario = on_instances(0.5, 8.0, 1500.0);
+    let mut hpa = Rule::parse("hpa").unwrap().build(&scenario).unwrap();
+    let outcome = under(&scenario, hpa.as_mut());
+    let replicas = outcome.series.last().unwrap().agents[0].replicas;
+    assert!((3..=5).contains(&replicas), "{replicas}");
 }
 
 #[test]

@@ -158,6 +158,22 @@ impl Trace {
     }
 }
 
+/// The line, from 1, on which a trace first names an agent, and the column in which it does; `None` where it does not, or cannot be read as
+/// lines of text. For errors: what was read is not kept by line.
+pub fn first_line(input: impl BufRead, agent: &str) -> Option<(usize, &'static str)> {
+    let mut lines = input.lines().map_while(Result::ok);
+    let header = lines.next()?;
+    let columns: Vec<&str> = header.trim_start_matches('\u{feff}').split(',').collect();
+    let place = |name: &'static str| {
+        let at = columns.iter().position(|column| column.trim() == name)?;
+        Some((at, name))
+    };
+    // A class is an agent only where there is no column of agents.
+    let (at, name) = place("agent").or_else(|| place("class"))?;
+    let row = lines.position(|line| line.split(',').nth(at).map(str::trim) == Some(agent))?;
+    Some((row + 2, name))
+}
+
 /// The format that begins with this line.
 fn detect(first: &str) -> Option<Format> {
     if first.starts_with('{') {

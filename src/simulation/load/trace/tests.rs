@@ -35,6 +35,25 @@ fn arrivals_with_tokens_and_agents_are_read() {
 }
 
 #[test]
+fn the_first_line_of_an_agent_is_found_in_the_column_that_names_agents() {
+    let found = |text: &str| first_line(text.as_bytes(), "b");
+    assert_eq!(
+        found("arrival_s,class,agent\n0,b,a\n1,a, b \r\n2,a,b\n"),
+        Some((3, "agent"))
+    );
+    assert_eq!(
+        found("\u{feff}class,t_s,rate_rps\na,0,1\na,1,1\nb,0,1\n"),
+        Some((4, "class"))
+    );
+    assert_eq!(found("arrival_s,agent\n0,a\n"), None);
+    assert_eq!(found("arrival_s\nb\n"), None);
+    assert_eq!(
+        first_line(&b"arrival_s,agent\n\xff\xfe,b\n0,b\n"[..], "b"),
+        None
+    );
+}
+
+#[test]
 fn agents_may_stand_one_below_the_other() {
     let trace = read("arrival_s,agent\n0.5,a\n9,a\n1,b\n").unwrap();
     assert_eq!(requests(&trace, "a"), [(0.5, 0, 0), (9.0, 0, 0)]);
