@@ -21,7 +21,7 @@ TEST_WARM := 35 min 39 s beside a benchmark
 help: ## Says what there is.
 	@echo "AgentPool: one decision about GPUs for all agents of a team. Targets:"
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
-	@echo "Variables of demo: SCENE=drift|paper  LENGTH=60s  READY=2s (pod start-up)  SEED=3"
+	@echo "Variables of demo: SCENE=drift|paper  LENGTH=60s  READY=2s (pod start-up)  SEED=3  POLICY=WaterFilling|Balanced"
 	@echo "Needed: Linux, Rust 1.91, Go 1.26, a C compiler; see README.md."
 
 .PHONY: demo

@@ -25,6 +25,9 @@ struct Arguments {
     /// Draws arrivals and work; the same seed gives the same requests. A whole number.
     #[arg(long, env = "SEED", default_value = "3")]
     seed: String,
+    /// How the pool decides: WaterFilling, or Balanced, the default of the API.
+    #[arg(long, env = "POLICY", default_value = "WaterFilling")]
+    policy: String,
     /// Only says whether the choice is possible, before anything is built for it.
     #[arg(long)]
     check: bool,
@@ -33,7 +36,13 @@ struct Arguments {
 #[tokio::main]
 async fn main() -> ExitCode {
     let asked = Arguments::parse();
-    let choice = scene::Choice::read(&asked.scene, &asked.length, &asked.ready, &asked.seed);
+    let choice = scene::Choice::read(
+        &asked.scene,
+        &asked.length,
+        &asked.ready,
+        &asked.seed,
+        &asked.policy,
+    );
     let choice = match choice {
         Ok(choice) => choice,
         Err(error) => {

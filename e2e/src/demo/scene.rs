@@ -41,14 +41,20 @@ pub struct Choice {
     ready: Duration,
     /// Draws arrivals and work.
     seed: u64,
+    policy: &'static str,
 }
+
+/// Follows demand at once. These loads drift and never burst, and a minute is too short to learn much.
+const FOLLOWS: &str = "WaterFilling";
+/// The default of the API.
+const DEFAULT: &str = "Balanced";
 
 impl Choice {
     /// Reads what was asked for, as the variables of `make demo` have it.
     ///
     /// # Errors
     /// A value that is not possible: the variable, the value, and what would be right.
-    pub fn read(scene: &str, length: &str, ready: &str, seed: &str) -> Result<Self> {
+    pub fn read(scene: &str, length: &str, ready: &str, seed: &str, policy: &str) -> Result<Self> {
         Ok(Self {
             scene: match scene {
                 "drift" => drift,
@@ -63,6 +69,14 @@ impl Choice {
                     u64::MAX
                 )
             })?,
+            policy: [FOLLOWS, DEFAULT]
+                .into_iter()
+                .find(|known| *known == policy)
+                .ok_or_else(|| {
+                    anyhow!(
+                        "POLICY is {policy:?}: there are {FOLLOWS} (the default here) and {DEFAULT}"
+                    )
+                })?,
         })
     }
 }
@@ -142,10 +156,18 @@ fn drift(choice: &Choice) -> Scene {
         story: format!(
             "Four agents share 8 GPUs. Each gets {:.0} % of two GPUs' worth of requests on average, but the rates drift as those of four\n\
              real services did (ServeGen, 3 hours), {faster:.0} times as fast. A new pod is ready after {}: {:.0} s at the real pace.\n\
-             The pool moves GPUs; the static twin, on 8 GPUs of its own, gets the same requests at the same moments and keeps 2 each.",
+             The pool moves GPUs; the static twin, on 8 GPUs of its own, gets the same requests at the same moments and keeps 2 each.\n\
+             {}",
             DRIFTING_LOAD * 100.0,
             duration(choice.ready),
             choice.ready.as_secs_f64() * faster,
+            match choice.policy {
+                FOLLOWS =>
+                    "Its policy is WaterFilling, which follows a load that drifts at once. POLICY=Balanced shows the API's default,\n\
+                    which waits until it is sure that moving pays; it has to learn that in this minute.",
+                _ =>
+                    "Its policy is Balanced, the API's default: it waits until it is sure that moving pays, and has to learn that in this minute.",
+            },
         ),
         length: choice.length,
         nodes: [AGENTS, TWIN]
@@ -248,7 +270,7 @@ fn pool(device: Value, choice: &Choice, agents: &[Value]) -> Value {
             "mode": "Auto",
             "devices": [device],
             "policy": {
-                "interval": "1s", "demandWindow": "5s", "drain": "5s", "actuationLag": duration(choice.ready),
+                "type": choice.policy, "interval": "1s", "demandWindow": "5s", "drain": "5s", "actuationLag": duration(choice.ready),
                 "behavior": { "tolerance": "0.25", "scaleUp": { "stabilizationWindowSeconds": 2 }, "scaleDown": { "stabilizationWindowSeconds": 10 } },
                 "disruption": { "maxConcurrent": 4 }
             },
@@ -306,18 +328,23 @@ mod tests {
             ),
         ];
         for ([scene, length, ready, seed], words) in refused {
-            let error = Choice::read(scene, length, ready, seed).unwrap_err();
+            let error = Choice::read(scene, length, ready, seed, FOLLOWS).unwrap_err();
             let error = error.to_string();
             for word in words {
                 assert!(error.contains(word), "{word} is not in: {error}");
             }
+        }
+        let error = Choice::read("drift", "60s", "2s", "1", "Adaptive").unwrap_err();
+        let error = error.to_string();
+        for word in ["POLICY", "\"Adaptive\"", FOLLOWS, DEFAULT] {
+            assert!(error.contains(word), "{word} is not in: {error}");
         }
     }
 
     #[test]
     fn both_scenes_have_four_agents_and_two_lanes_that_do_not_mix() {
         for name in ["drift", "paper"] {
-            let scene = Scene::of(&Choice::read(name, "60s", "2s", "1").unwrap());
+            let scene = Scene::of(&Choice::read(name, "60s", "2s", "1", DEFAULT).unwrap());
             assert_eq!(
                 (scene.workloads.len(), scene.loads.len(), scene.nodes.len()),
                 (4, 4, 2)

@@ -201,7 +201,7 @@ mod tests {
     }
 
     fn scene() -> Scene {
-        Scene::of(&Choice::read("drift", "60s", "2s", "1").unwrap())
+        Scene::of(&Choice::read("drift", "60s", "2s", "1", "Balanced").unwrap())
     }
 
     #[test]

@@ -40,7 +40,7 @@ const SETTLE: Duration = Duration::from_secs(180);
 
 fn scene(seed: u64, length: Duration) -> Result<Scene> {
     let length = format!("{}s", length.as_secs());
-    let choice = Choice::read("drift", &length, "2s", &seed.to_string())?;
+    let choice = Choice::read("drift", &length, "2s", &seed.to_string(), "WaterFilling")?;
     Ok(Scene::of(&choice))
 }
 
