@@ -211,10 +211,10 @@ async fn cut_workload(client: &Client) {
     let (from, to) = SWAP;
     let restore = json!({"replicas": 1, "from": from, "to": to, "toReplicas": 1}).to_string();
     let notes = json!({"agentpool.dev/restore": restore, "agentpool.dev/pool": "agents/pool"});
-    for (name, replicas, annotations) in [("stranger", 1, json!({})), ("cut", 0, notes)] {
+    for (name, replicas) in [("stranger", 1), ("cut", 0)] {
         let workload = json!({
             "apiVersion": "apps/v1", "kind": "Deployment",
-            "metadata": {"name": name, "namespace": "agents", "annotations": annotations},
+            "metadata": {"name": name, "namespace": "agents"},
             "spec": {"replicas": replicas, "selector": {"matchLabels": {"app": name}}, "template": {
                 "metadata": {"labels": {"app": name}},
                 "spec": {"containers": [{"name": "server", "image": "none", "resources": {"limits": {from: "1"}}}]}}},
@@ -222,6 +222,13 @@ async fn cut_workload(client: &Client) {
         install::apply(client, workload).await.unwrap();
     }
     let deployments: Api<Deployment> = Api::namespaced(client.clone(), "agents");
+    // Notes are the operator's by its field manager: what others write under such names it leaves alone.
+    let by = PatchParams {
+        field_manager: Some("agentpool/gpu".to_owned()),
+        ..PatchParams::default()
+    };
+    let notes = Patch::Merge(json!({"metadata": {"annotations": notes}}));
+    deployments.patch("cut", &by, &notes).await.unwrap();
     let taken = wait::until(LIMIT, "a stranger has what it had", async || {
         let status = deployments.get("stranger").await?.status;
         Ok(status.and_then(|s| s.ready_replicas).filter(|n| *n == 1))
