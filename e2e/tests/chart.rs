@@ -63,6 +63,7 @@ fn values_that_make_no_sense_are_refused() {
         "record.folder=decisions",
         "metricSources.prom=https://prometheus",
         "metricSources.prom=http://user:secret@prometheus",
+        "metricSources.prom=http://prometheus#part",
         "namespaces={Agents}",
         "logging.format=xml",
         "image.digest=latest",
@@ -305,6 +306,16 @@ async fn served_namespaces_need_no_cluster_role() {
     scene.all_ready(2).await;
     let roles: Api<k8s_openapi::api::rbac::v1::ClusterRole> = Api::all(scene.client.clone());
     assert!(roles.get_opt("agentpool").await.unwrap().is_none());
+    // Releases of this name in other namespaces bring policies of their own.
+    let policies = names(
+        &scene.control_plane,
+        "validatingadmissionpolicy,validatingadmissionpolicybinding",
+    );
+    for policy in ["fence", "jail"] {
+        let own = format!("{}.agentpool-{policy}", install::NAMESPACE);
+        let found = policies.iter().filter(|name| name.ends_with(&own)).count();
+        assert_eq!(found, 2, "policy and binding {own}: {policies:?}");
+    }
     scene.control_plane.finish();
 }
 
