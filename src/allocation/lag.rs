@@ -6,11 +6,16 @@ const REMEMBERED: usize = 32;
 /// Start-ups seen before what was declared is forgotten.
 const ENOUGH: usize = 3;
 
-/// The actuation lag of a pool: the time from a decision to a copy that serves. Starts from what is declared, or was learned before a
-/// restart; then is the upper quartile of the start-ups seen last: a pace that fits most of them must fit slow ones.
+/// A pod that was there before is ready since its start, or since its node came back: what is longer than this is no start-up.
+const LONGEST_GUESS: Duration = Duration::from_secs(1800);
+
+/// The actuation lag of a pool: the time from a decision to a copy that serves. Starts from what was learned before a restart; else from
+/// what is declared, or from a guess where that is longer. Then is the upper quartile of the start-ups seen last: a pace that fits most
+/// of them must fit slow ones.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Lag {
     declared: Duration,
+    guess: Duration,
     before: Option<Duration>,
     seen: VecDeque<Duration>,
 }
@@ -20,6 +25,7 @@ impl Lag {
     pub fn new(declared: Duration) -> Self {
         Self {
             declared,
+            guess: Duration::ZERO,
             before: None,
             seen: VecDeque::with_capacity(REMEMBERED),
         }
@@ -34,6 +40,13 @@ impl Lag {
     /// average faster than its lag, and the moves that follow are what would teach it better.
     pub fn resume(&mut self, learned: Duration) {
         self.before = Some(learned);
+    }
+
+    /// What the fastest start of each agent took at most whose pods were there before: counts until something is learned, where it is longer
+    /// than what is declared. A lag that is taken to be too short makes moves that do not pay, one that is too long makes few.
+    pub fn guess(&mut self, fastest: impl Iterator<Item = Duration>) {
+        let sane = fastest.filter(|took| *took <= LONGEST_GUESS);
+        self.guess = sane.max().unwrap_or(Duration::ZERO);
     }
 
     /// Takes one start-up: from the creation of a copy until it was ready. The oldest is forgotten.
@@ -56,7 +69,8 @@ impl Lag {
 
     /// The lag.
     pub fn get(&self) -> Duration {
-        self.learned().unwrap_or(self.declared)
+        self.learned()
+            .unwrap_or_else(|| self.declared.max(self.guess))
     }
 }
 
@@ -76,6 +90,26 @@ mod tests {
         assert_eq!((lag.get(), lag.learned()), (s(30), None));
         lag.saw(s(90));
         assert_eq!((lag.get(), lag.learned()), (s(90), Some(s(90))));
+    }
+
+    #[test]
+    fn what_pods_took_that_were_there_before_counts_where_it_is_longer_than_declared_and_is_not_learned()
+     {
+        let mut lag = Lag::new(s(30));
+        let mut guessed = |seconds: &[u64]| {
+            lag.guess(seconds.iter().copied().map(s));
+            (lag.get(), lag.learned())
+        };
+        assert_eq!(
+            guessed(&[8, 300]),
+            (s(300), None),
+            "one agent starts slowly"
+        );
+        assert_eq!(guessed(&[8, 86_400]), (s(30), None), "a node came back");
+        assert_eq!(guessed(&[]), (s(30), None));
+        lag.guess([s(300)].into_iter());
+        (0..3).for_each(|_| lag.saw(s(90)));
+        assert_eq!(lag.get(), s(90));
     }
 
     #[test]

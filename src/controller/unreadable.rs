@@ -2,6 +2,7 @@
 
 use super::cache::Key;
 use super::shared::Shared;
+use super::write::WriteError;
 use crate::api::AgentPool;
 use crate::api::conditions::{ConditionType, Verdict, merge};
 use k8s_openapi::jiff::Timestamp;
@@ -14,7 +15,7 @@ use tokio::time::sleep;
 /// Pause before the status is tried again, or before it is looked whether this replica leads now.
 const AGAIN: Duration = Duration::from_secs(5);
 
-/// Tells it, once this process may write. Ends when that is done.
+/// Tells it, once this process may write. Ends when that is done, or when the pool can be read again.
 pub async fn tell(shared: Arc<Shared>, key: Key, why: String) {
     let (namespace, name) = key;
     // Not as an AgentPool: the answer is no more readable than the object is.
@@ -23,15 +24,32 @@ pub async fn tell(shared: Arc<Shared>, key: Key, why: String) {
     let pools = Api::<DynamicObject>::namespaced_with(client, &namespace, &kind);
     loop {
         if shared.ready_to_decide(&namespace) && shared.writer.leads_in(&namespace) {
-            match shared.writer.status(&pools, &name, status(&why)).await {
-                Ok(_) => return,
-                Err(error) => {
-                    tracing::warn!(namespace, name, %error, "status was not written");
-                }
+            match told(&shared, &pools, &name, &why).await {
+                Ok(()) => return,
+                Err(error) => tracing::warn!(namespace, name, %error, "status was not written"),
             }
         }
         sleep(AGAIN).await;
     }
+}
+
+async fn told(
+    shared: &Shared,
+    pools: &Api<DynamicObject>,
+    name: &str,
+    why: &str,
+) -> Result<(), WriteError> {
+    let pool = shared.writer.read(pools.get(name)).await?;
+    let version = pool.metadata.resource_version.clone();
+    let readable = serde_json::to_value(pool).and_then(serde_json::from_value::<AgentPool>);
+    if readable.is_ok() {
+        return Ok(());
+    }
+    // Only of this version: a write that is late must not undo what is said of a pool that was mended meanwhile.
+    let mut body = status(why);
+    body["metadata"] = json!({ "resourceVersion": version });
+    shared.writer.status(pools, name, body).await?;
+    Ok(())
 }
 
 /// Nothing of what is shown of its agents still holds.

@@ -132,6 +132,14 @@ pub struct Memory {
     pub sharing: sharing::Memory,
 }
 
+impl Memory {
+    /// Another replica has decided until now. What it left in force is what there is to begin with; what was learned of the load stays.
+    pub fn take_over(&mut self) {
+        self.allocation.begin_anew();
+        self.sharing = sharing::Memory::default();
+    }
+}
+
 /// What a decision came to.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

@@ -9,11 +9,12 @@ use super::super::types::Agent;
 use super::Pool;
 use super::memory::Learned;
 
-/// Nobody holds less than this part of an equal share, so that none starves for want of evidence.
+/// Who had less than this part of an equal share counts as if it had had so much, so that none starves for want of evidence.
 const LEAST: f64 = 0.05;
 
-/// Writes what every agent of known load holds, in milli-GPUs: in sum what the pool may divide. Equal parts where nothing was in force.
-pub(super) fn hold(learned: &mut [Learned], agents: &[Agent<'_>], pool: Pool) {
+/// Writes what every agent of known load holds, in milli-GPUs: in sum what the pool may divide. Equal parts where nothing was in force, and
+/// where replicas come and go all day (`saves`): what was in force when a process began says nothing there.
+pub(super) fn hold(learned: &mut [Learned], agents: &[Agent<'_>], pool: Pool, saves: bool) {
     let equal = pool.free / pool.agents;
     let (mut begun, mut all) = (0.0, 0.0);
     for (learned, agent) in learned.iter_mut().zip(agents) {
@@ -29,11 +30,10 @@ pub(super) fn hold(learned: &mut [Learned], agents: &[Agent<'_>], pool: Pool) {
         begun += learned.begun;
         all += learned.hold;
     }
-    // Exactly one where all that there is was in force: whole replicas stay whole.
     let scale = pool.free / all;
     for (learned, agent) in learned.iter_mut().zip(agents) {
         if load(agent).is_some() {
-            learned.hold = if begun > 0.0 {
+            learned.hold = if begun > 0.0 && !saves {
                 learned.hold * scale
             } else {
                 equal

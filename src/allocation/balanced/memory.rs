@@ -180,6 +180,17 @@ impl Learned {
 }
 
 impl Memory {
+    /// Forgets what was asked for and what that seemed to be worth, not what was learned of the load: somebody else has decided meanwhile.
+    pub fn begin_anew(&mut self) {
+        (self.cost, self.followed) = ([0.0; CANDIDATES], 0);
+        self.allowed = Allowed::default();
+        for learned in &mut self.agents {
+            (learned.begun, learned.wish, learned.in_force) = (never(), -1.0, -1.0);
+            learned.shadow = [0.0; CANDIDATES];
+            learned.held.clear();
+        }
+    }
+
     /// Begins a decision: what is remembered is brought in line with the snapshot's agents.
     pub(super) fn turn(&mut self, snapshot: &Snapshot<'_>, agents: &[Agent<'_>]) -> Horizon {
         if self.at.is_some_and(|at| at > snapshot.now) {

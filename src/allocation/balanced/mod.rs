@@ -110,8 +110,9 @@ pub(super) fn allocate(
     });
     forecast::combine(&mut memory.agents, agents);
     let pool = claim(snapshot, agents, &memory.agents, horizon, out);
-    hold::hold(&mut memory.agents, agents, pool);
-    let saved = assign::assign(memory, agents, horizon, saving(spare, snapshot), pool);
+    let saving = saving(spare, snapshot);
+    hold::hold(&mut memory.agents, agents, pool, saving.is_some());
+    let saved = assign::assign(memory, agents, horizon, saving, pool);
     evidence::weigh(memory, agents, horizon, pool);
     memory.mark(horizon);
     let totals = wish(memory, agents, pool, saved, out);

@@ -247,7 +247,7 @@ fn where_shares_are_whole_replicas_only_whole_replicas_are_asked_for() {
         on_pods(loaded("b", 50.0, 0.0)),
         on_pods(loaded("c", 50.0, 0.0)),
     ];
-    assert_eq!(targets(&pool.decide(8000, &agents)), [3000, 3000, 2000]);
+    assert_eq!(targets(&pool.decide(8000, &agents)), [4000, 2000, 2000]);
     let mut last = Vec::new();
     for _ in 0..600 {
         last = targets(&pool.decide(8000, &agents));

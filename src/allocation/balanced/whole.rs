@@ -9,7 +9,7 @@
 use super::super::demand::load;
 use super::super::rounding::LARGEST;
 use super::super::types::Agent;
-use super::evidence::{CANDIDATES, PARTS, compared};
+use super::evidence::{CANDIDATES, PARTS, compared, speed};
 use super::memory::{Learned, Memory};
 use super::{Horizon, Pool};
 use serde::{Deserialize, Serialize};
@@ -27,6 +27,10 @@ const SCARCE: f64 = 1.0;
 const LAGS_A_START: f64 = 10.0;
 /// Starts of one decision.
 const STARTS: usize = 4;
+/// What rounding may have taken from a whole number of replicas.
+const EXACT: f64 = 1e-6;
+/// The part of the assignment that the last candidate follows.
+const FULLY: f64 = PARTS[CANDIDATES - 1];
 
 /// What an agent holds in one row, in milli-GPUs, and what that does.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -88,6 +92,9 @@ impl Held {
 /// A start must have been allowed for before it is asked for. None is when a memory begins, and at most one an agent is kept: counted
 /// from there, no more replicas have changed hands at any instant than the rate comes to.
 pub(super) fn shift(memory: &mut Memory, agents: &[Agent<'_>], horizon: Horizon, pool: Pool) {
+    if pool.agents <= 0.0 {
+        return; // Nothing is known of anybody: everybody keeps what it has, and what was asked for is asked for again.
+    }
     let follows = memory.follows();
     rows(memory);
     let rate = rate(horizon, pool);
@@ -154,10 +161,21 @@ impl Table<'_, '_> {
 
     /// Replicas that an agent lacks for what it wishes for; negative: it has too many.
     fn lacks(&self, i: usize) -> f64 {
+        self.lacks_for(i, self.part)
+    }
+
+    /// The same, where so much of the assignment is followed.
+    fn lacks_for(&self, i: usize, part: f64) -> f64 {
         let (learned, agent) = (&self.learned[i], &self.agents[i]);
-        let wish = learned.share(self.part, self.pool);
+        let wish = learned.share(part, self.pool);
         let (floor, ceiling) = range(agent);
         (wish.clamp(floor, ceiling) - self.all(i)) / quantum(agent)
+    }
+
+    /// Requests a second that an agent would have to serve to be rid of what waits by the time a replica could start.
+    fn needs(&self, i: usize) -> f64 {
+        let waits = load(&self.agents[i]).map_or(0.0, |load| load.backlog);
+        self.learned[i].forecast + waits / self.wait
     }
 
     fn known(&self) -> impl Iterator<Item = usize> {
@@ -175,17 +193,27 @@ impl Table<'_, '_> {
         self.all(i) - quantum(agent) >= range(agent).0
     }
 
-    /// Begins with what is held while nothing pays, and brings that within what there is; returns what is free.
+    /// Begins with what is in force, and brings that within what there is; returns what is free. Who never moves holds.
+    ///
+    /// What is free in the beginning may be what a predecessor took from one for another and had no time to give: where somebody needs
+    /// more than it has, it goes by what the load asks for.
     fn level(&mut self) -> f64 {
         let mut spare = self.pool.free;
+        let mut begins = false;
         for (i, agent) in self.agents.iter().enumerate() {
             if load(agent).is_none() {
                 *self.held(i) = Held::NOTHING; // What it keeps is not for sharing.
                 continue;
             }
             let (floor, ceiling) = range(agent);
-            let replicas = self.learned[i].hold / quantum(agent);
+            let first = match agent.realized.0 {
+                0 => self.learned[i].hold,
+                _ if self.row == 0 => self.learned[i].hold,
+                realized => realized.min(LARGEST) as f64,
+            };
+            let replicas = first / quantum(agent) + EXACT;
             let held = self.held(i);
+            begins |= held.all < 0.0;
             let all = if held.all < 0.0 {
                 replicas.floor() * quantum(agent)
             } else {
@@ -197,11 +225,16 @@ impl Table<'_, '_> {
             }
             spare -= all;
         }
+        let is_short = |i| self.needs(i) > speed(&self.agents[i], self.all(i));
+        let hungry = begins && self.known().any(is_short);
         // Who lacks most takes first. Only so many at once: each is a pass over the agents.
         for _ in 0..STARTS {
             let short = spare < 0.0;
             let found = self.most(|i| {
-                let lacks = self.lacks(i);
+                let lacks = match hungry && !short {
+                    true => self.lacks_for(i, FULLY),
+                    false => self.lacks(i),
+                };
                 let fits = quantum(&self.agents[i]) <= spare && lacks > 0.0 && self.may_take(i);
                 match short {
                     true => (lacks < 0.0 && self.may_give(i)).then_some(-lacks),

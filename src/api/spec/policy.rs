@@ -38,8 +38,8 @@ pub struct PolicySpec {
     #[schemars(schema_with = "schema::deviations")]
     pub headroom: Amount,
 
-    /// Time from a decision to a copy that serves (image, weights, warm-up), as a duration; 0s to 1h; used until it is learned from
-    /// the pool's own pods. Default 30s.
+    /// Time from a decision to a copy that serves (image, weights, warm-up), as a duration; 0s to 1h; used until three starts of the
+    /// pool's own pods were seen, or longer where the pods that run took longer. Default 30s.
     #[schemars(schema_with = "schema::lag")]
     pub actuation_lag: String,
 

@@ -374,7 +374,7 @@ pub(super) async fn refuse(
     let report = Report {
         verdicts,
         capacity: None,
-        lag: None,
+        lag: state.lag.learned(),
         agents: Vec::new(),
     };
     let mut tick = Tick {

@@ -9,7 +9,7 @@ mod turn;
 use super::apply::Done;
 use super::backoff::Backoff;
 use super::events::News;
-use super::observe::{View, view};
+use super::observe::{AgentView, View, view};
 use super::promises::{Owed, Promised};
 use super::readings::{Readings, falls_back};
 use super::report::Reporter;
@@ -33,8 +33,6 @@ use turn::Turn;
 
 /// A start-up counts as no longer than the longest actuation lag that can be declared.
 const LONGEST_STARTUP: Duration = Duration::from_secs(3600);
-/// A pod that was there before is ready since its start, or since its node came back: what is longer than this is no start-up.
-const LONGEST_GUESS: Duration = Duration::from_secs(1800);
 
 /// What a pool remembers from tick to tick. Losing it is safe: a restart holds until signals are warm, and status has the learned lag.
 #[derive(Debug)]
@@ -47,6 +45,8 @@ pub struct State {
     since: Timestamp,
     reporter: Reporter,
     news: News,
+    /// It led at the last tick.
+    leads: bool,
     backoff: Backoff,
     expected: Expected,
     recorded: Recorded,
@@ -66,6 +66,7 @@ impl Default for State {
             since: Timestamp::now(),
             reporter: Reporter::default(),
             news: News::default(),
+            leads: false,
             backoff: Backoff::default(),
             expected: Expected::default(),
             recorded: Recorded::default(),
@@ -95,6 +96,10 @@ pub async fn reconcile(
     let namespace = pool.metadata.namespace.as_deref().unwrap_or_default();
     let leads = shared.writer.leads_in(namespace);
     state.reporter.resume(pool, leads);
+    if leads && !std::mem::replace(&mut state.leads, leads) {
+        state.memory.take_over();
+    }
+    state.leads = leads;
     let status = pool.status.as_ref();
     state.news.resume(status, leads, shared.clock.now());
     if let Some(seconds) = status.and_then(|status| status.actuation_lag_seconds) {
@@ -340,10 +345,11 @@ fn learn_lag(view: &View, pool: &ValidPool, state: &mut State) {
         }
     }
     if state.lag.learned().is_none() {
-        let ready = pods().filter_map(|(_, pod)| pod.created.zip(pod.ready_since));
-        if let Some(fastest) = fastest(ready) {
-            state.lag.resume(fastest);
-        }
+        let ready = |agent: &AgentView| {
+            let pods = agent.pods.iter();
+            fastest(pods.filter_map(|(_, pod)| pod.created.zip(pod.ready_since)))
+        };
+        state.lag.guess(view.agents.iter().filter_map(ready));
     }
     if state.started_pods.len() > 4096 {
         let present: BTreeSet<Arc<str>> = pods().map(|(_, pod)| pod.uid.clone()).collect();
@@ -361,11 +367,10 @@ fn startup(created: Timestamp, ready: Timestamp, since: Timestamp) -> Option<Dur
     Some(startup.min(LONGEST_STARTUP))
 }
 
-/// What the fastest start of pods that were there before took at most, each created and ready at these times. It is a guess, and a better
-/// one than the default: a lag that is taken to be too short makes moves that do not pay.
+/// What the fastest start of an agent's pods took at most, each created and ready at these times.
 fn fastest(pods: impl Iterator<Item = (Timestamp, Timestamp)>) -> Option<Duration> {
-    let took = pods.filter_map(|(created, ready)| ready.duration_since(created).try_into().ok());
-    took.filter(|took: &Duration| *took <= LONGEST_GUESS).min()
+    pods.filter_map(|(created, ready)| ready.duration_since(created).try_into().ok())
+        .min()
 }
 
 fn count(shared: &Shared, namespace: &str, round: &Round) {
@@ -397,15 +402,11 @@ mod tests {
     }
 
     #[test]
-    fn of_pods_that_were_there_before_the_fastest_start_is_taken_and_a_node_that_came_back_is_none()
-    {
+    fn of_an_agents_pods_the_fastest_start_is_taken() {
         let at = |seconds: i64| Timestamp::from_second(1_000_000 + seconds).unwrap_or_default();
         let of = |pods: &[(i64, i64)]| fastest(pods.iter().map(|(c, r)| (at(*c), at(*r))));
-        assert_eq!(
-            of(&[(0, 300), (0, 120), (0, 86_400)]),
-            Some(Duration::from_secs(120))
-        );
-        assert_eq!(of(&[(0, 86_400), (9, 8)]), None);
+        assert_eq!(of(&[(0, 300), (0, 120)]), Some(Duration::from_secs(120)));
+        assert_eq!(of(&[(9, 8)]), None, "clocks differ");
         assert_eq!(of(&[]), None);
     }
 }

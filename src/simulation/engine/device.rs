@@ -47,6 +47,14 @@ impl Busy {
 }
 
 impl Device {
+    /// The part of it that a busy server occupies: while servers are switched it is busy, and none of them serves.
+    pub(super) fn occupied(&self, busy: &Busy, server: usize, weight: f64) -> f64 {
+        match self {
+            Self::Turns { .. } => Self::Turns { efficiency: 1.0 }.part(busy, server, weight),
+            Self::Caps { .. } | Self::Priority => self.part(busy, server, weight),
+        }
+    }
+
     /// The part of its speed that a busy server has here.
     pub(super) fn part(&self, busy: &Busy, server: usize, weight: f64) -> f64 {
         match *self {

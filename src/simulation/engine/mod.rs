@@ -399,13 +399,16 @@ impl Engine {
                     let spent = server.sync(now);
                     self.agents[server.spec.agent].counts.spend(spent);
                     let weight = server.spec.weight;
-                    let part = |device: &usize| {
-                        let shared = &self.devices[*device];
-                        shared.device.part(&shared.busy, id, weight)
+                    let slowest = |part: fn(&Device, &Busy, usize, f64) -> f64| {
+                        let part = |device: &usize| {
+                            let shared = &self.devices[*device];
+                            part(&shared.device, &shared.busy, id, weight)
+                        };
+                        server.spec.devices.iter().map(part).fold(1.0, f64::min)
                     };
-                    let slowest = server.spec.devices.iter().map(part).fold(1.0, f64::min);
-                    server.rate = server.spec.speed * slowest;
-                    server.occupies = server.gpus * slowest;
+                    let (rate, occupies) = (slowest(Device::part), slowest(Device::occupied));
+                    server.rate = server.spec.speed * rate;
+                    server.occupies = server.gpus * occupies;
                     self.agenda.set(id, server.next());
                 }
             }

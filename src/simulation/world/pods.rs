@@ -173,20 +173,19 @@ impl Pods {
         &self.cluster
     }
 
-    /// From a decision until it serves, in seconds: as the pods took that are there at the beginning, then learned from those that became ready.
+    /// From a decision until it serves, in seconds: declared, or guessed from the pods that are there at the beginning, then learned from
+    /// those that became ready.
     pub fn lag(&self) -> f64 {
         self.lag.get().as_secs_f64()
     }
 }
 
-/// The pods that run at the beginning have started once: how long the fastest took is known, as the operator sees it of pods that are there
-/// before it.
+/// The pods that run at the beginning have started once, and the operator guesses from how long that took.
 fn lag(pool: &ValidPool, services: &[Service]) -> Lag {
     let mut lag = Lag::new(pool.declared_lag);
-    let startups = services.iter().map(|service| service.cold_start);
-    let fastest = startups.min_by(f64::total_cmp);
-    if let Some(fastest) = fastest.and_then(|s| Duration::try_from_secs_f64(s).ok()) {
-        lag.resume(fastest);
-    }
+    let started = pool.shape.agents.iter().zip(services);
+    let started = started.filter(|(agent, _)| agent.min_replicas > 0);
+    let took = started.filter_map(|(_, s)| Duration::try_from_secs_f64(s.cold_start).ok());
+    lag.guess(took);
     lag
 }

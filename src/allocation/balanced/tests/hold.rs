@@ -43,14 +43,86 @@ fn who_had_nothing_begins_with_a_twentieth_of_an_equal_part() {
 }
 
 #[test]
-fn replicas_that_nobody_holds_are_handed_out_and_none_changes_hands() {
-    let mut pool = Pool::new(LEND);
-    let agents = [
+fn replicas_that_nobody_holds_go_to_whom_the_load_asks_for_and_none_changes_hands() {
+    let agents = |waits: f64| {
+        [
+            in_force(2000, on_pods(loaded("a", 20.0, 0.0))),
+            in_force(4000, on_pods(loaded("b", 450.0, waits))),
+        ]
+    };
+    // As an operator leaves it that ended after it had taken two from the one and before it gave them to the other.
+    assert_eq!(
+        targets(&Pool::new(LEND).decide(8000, &agents(500.0))),
+        [2000, 6000]
+    );
+    assert_eq!(
+        targets(&Pool::new(LEND).decide(6000, &agents(0.0))),
+        [2000, 4000]
+    );
+    let calm = [
         in_force(3000, on_pods(loaded("a", 20.0, 0.0))),
         in_force(1000, on_pods(loaded("b", 20.0, 0.0))),
     ];
-    assert_eq!(targets(&pool.decide(4000, &agents)), [3000, 1000]);
-    assert_eq!(targets(&pool.decide(8000, &agents)), [6000, 2000]);
+    assert_eq!(
+        targets(&Pool::new(LEND).decide(8000, &calm)),
+        [6000, 2000],
+        "nobody needs more: in proportion"
+    );
+}
+
+#[test]
+fn after_a_time_without_any_metrics_everybody_goes_on_with_what_it_had() {
+    let rates = [450.0, 50.0, 50.0];
+    let mut pool = Pool::new(LEND);
+    let decide = |pool: &mut Pool, held: &[u64], known: bool| {
+        let agents: Vec<_> = ["a", "b", "c"]
+            .into_iter()
+            .zip(rates)
+            .zip(held)
+            .map(|((name, rate), share)| {
+                let agent = in_force(*share, on_pods(loaded(name, rate, 0.0)));
+                match known {
+                    true => agent,
+                    false => Agent {
+                        load: Load::Unknown,
+                        ..agent
+                    },
+                }
+            })
+            .collect();
+        targets(&pool.decide(8000, &agents))
+    };
+    let mut held = vec![3000, 3000, 2000];
+    (0..600).for_each(|_| held = decide(&mut pool, &held, true));
+    assert!(held[0] >= 5000, "{held:?}");
+    for known in [false, true] {
+        for second in 0..60 {
+            assert_eq!(decide(&mut pool, &held, known), held, "{known} {second}");
+        }
+    }
+}
+
+#[test]
+fn a_replica_that_takes_the_lead_goes_on_with_what_the_other_left_in_force() {
+    let rates = [450.0, 50.0, 50.0];
+    let mut follower = Pool::new(LEND);
+    let agents = |held: [u64; 3]| {
+        let all = ["a", "b", "c"].into_iter().zip(rates).zip(held);
+        all.map(|((name, rate), share)| in_force(share, on_pods(loaded(name, rate, 0.0))))
+            .collect::<Vec<_>>()
+    };
+    (0..600).for_each(|_| drop(follower.decide(8000, &agents([3000, 3000, 2000]))));
+    follower.memory.begin_anew();
+    for _ in 0..60 {
+        let left = [6000, 1000, 1000];
+        assert_eq!(targets(&follower.decide(8000, &agents(left))), left);
+    }
+    assert!(
+        follower
+            .memory
+            .outlook("a", Duration::from_secs(10), Duration::from_secs(1))
+            .is_some()
+    );
 }
 
 /// Targets after ten minutes in which this load lasted, from these shares on; and whether they ever were others on the way.
