@@ -4,9 +4,10 @@ use super::cache::{Key, key};
 use super::claims::may_write;
 use super::reconcile::{Current, Tick, reconcile};
 use super::shared::Shared;
-use super::unreadable::tell;
+use super::unreadable::Complaint;
 use crate::api::AgentPool;
 use futures::FutureExt;
+use kube::core::error_boundary::InvalidObject;
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -26,8 +27,7 @@ pub struct Pools {
     tasks: BTreeMap<Key, (watch::Sender<Arc<AgentPool>>, JoinHandle<()>)>,
     objects: BTreeMap<Key, Arc<AgentPool>>,
     unreadable: BTreeSet<Key>,
-    /// Why a pool cannot be read, and who tells it.
-    complaints: BTreeMap<Key, (String, JoinHandle<()>)>,
+    complaints: BTreeMap<Key, Complaint>,
 }
 
 impl Pools {
@@ -62,14 +62,14 @@ impl Pools {
     }
 
     /// A pool is there and cannot be read. Nothing is decided on what it was before, and nothing that it may name is handed back.
-    pub fn put_unreadable(&mut self, shared: &Arc<Shared>, key: Key, why: String) {
+    pub fn put_unreadable(&mut self, shared: &Arc<Shared>, invalid: InvalidObject) {
+        let (key, version) = (key(&invalid.metadata), invalid.metadata.resource_version);
         self.end(shared, &key);
         let known = self.complaints.get(&key);
         // What is told comes back as a change of the pool.
-        if known.is_none_or(|(before, _)| *before != why) {
-            self.forgive(&key);
-            let told = tokio::spawn(tell(shared.clone(), key.clone(), why.clone()));
-            self.complaints.insert(key.clone(), (why, told));
+        if !known.is_some_and(|known| known.is_still(&invalid.error, version.clone())) {
+            let complaint = Complaint::new(shared, key.clone(), invalid.error, version);
+            self.complaints.insert(key.clone(), complaint);
         }
         self.unreadable.insert(key.clone());
         self.claim(shared, &key.0);
@@ -77,9 +77,7 @@ impl Pools {
 
     /// A pool can be read again, or is gone. Says whether it could not be read before.
     fn forgive(&mut self, key: &Key) -> bool {
-        if let Some((_, told)) = self.complaints.remove(key) {
-            told.abort();
-        }
+        self.complaints.remove(key);
         self.unreadable.remove(key)
     }
 
@@ -146,9 +144,6 @@ impl Pools {
 
     /// Waits until every task has ended; they end when `shared.stop` is cancelled.
     pub async fn join(self) {
-        for (_, told) in self.complaints.into_values() {
-            told.abort();
-        }
         for (_, (_, task)) in self.tasks {
             let _ = task.await;
         }

@@ -132,7 +132,7 @@ fn put(shared: &Arc<Shared>, pools: &mut Pools, pool: Result<AgentPool, InvalidO
         Err(invalid) => {
             let key = key(&invalid.metadata);
             tracing::error!(namespace = key.0, name = key.1, error = %invalid.error, "an AgentPool cannot be read: is the CRD of this version installed? Its workloads are left as they are");
-            pools.put_unreadable(shared, key, invalid.error);
+            pools.put_unreadable(shared, invalid);
         }
     }
 }
