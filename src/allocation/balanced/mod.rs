@@ -173,7 +173,7 @@ fn wish(
     out: &mut [Allotment],
 ) -> Totals {
     let known = |slot: &&Allotment| slot.reason != Reason::SignalLost;
-    let part = memory.follows();
+    let part = if saved { 1.0 } else { memory.follows() };
     let asked = |learned: &Learned| {
         learned
             .held
@@ -184,12 +184,7 @@ fn wish(
         if pool.in_pieces() && !saved {
             return fixed(asked(learned) * UNIT);
         }
-        let milli = if saved {
-            learned.wish * pool.free
-        } else {
-            learned.share(part, pool)
-        };
-        fixed(milli * UNIT)
+        fixed(learned.share(part, pool) * UNIT)
     };
     let shares = || {
         let pairs = memory.agents.iter().zip(agents);
@@ -211,7 +206,7 @@ fn wish(
                 // What is saved for is needed, and no more: whole replicas are rounded up to it, and who may wait is not short.
                 slot.demand = slot.target;
             }
-            if !saved && part == 0.0 && slot.reason == Reason::DemandMet {
+            if part == 0.0 && slot.reason == Reason::DemandMet {
                 slot.reason = Reason::HoldingSteady;
             }
         }

@@ -207,9 +207,8 @@ impl Table<'_, '_> {
             }
             let (floor, ceiling) = range(agent);
             let first = match agent.realized.0 {
-                0 => self.learned[i].hold,
-                _ if self.row == 0 => self.learned[i].hold,
-                realized => realized.min(LARGEST) as f64,
+                realized if realized > 0 && self.row > 0 => realized.min(LARGEST) as f64,
+                _ => self.learned[i].hold,
             };
             let replicas = first / quantum(agent) + EXACT;
             let held = self.held(i);

@@ -96,7 +96,7 @@ pub async fn reconcile(
     let namespace = pool.metadata.namespace.as_deref().unwrap_or_default();
     let leads = shared.writer.leads_in(namespace);
     state.reporter.resume(pool, leads);
-    if leads && !std::mem::replace(&mut state.leads, leads) {
+    if leads && !state.leads {
         state.memory.take_over();
     }
     state.leads = leads;
